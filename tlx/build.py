@@ -1,0 +1,101 @@
+"""The only bridge from a ConfigDict to plain arguments."""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from tlx.optim import Optimizer
+from tlx.study.spec import ARMS, Entry, Execution, Recipe, Source, Study, Target
+
+
+def build(config: ConfigDict, command: str) -> Study:
+    """The study a config describes.
+
+    Args:
+      config: complete and checked, from `config.load`.
+      command: what the user typed.
+
+    Returns:
+      Plain values; nothing below this module knows of configs.
+    """
+    return Study(
+        name=config.name,
+        model=config.model.name,
+        model_settings=_settings(config.model),
+        sources=tuple(_source(name, config.sources[name]) for name in config.sources),
+        targets=tuple(Target(name, **config.targets[name].to_dict()) for name in config.targets),
+        entries=tuple(sorted((_entry(name, config.adapt[name]) for name in config.adapt), key=_by_arm)),
+        budgets=config.budgets,
+        seeds=config.seeds,
+        recipe=_recipe(config.train),
+        execution=_execution(config),
+        config=plain(config.to_dict()),
+        command=command,
+    )
+
+
+def plain(value: Any) -> Any:
+    """The same value with tuples as lists, as JSON would give it back."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, tuple | list) else value
+
+
+def _settings(block: ConfigDict) -> tuple[tuple[str, Any], ...]:
+    return tuple((key, value) for key, value in sorted(block.items()) if key != "name")
+
+
+def _recipe(block: ConfigDict) -> Recipe:
+    return Recipe(
+        steps=block.steps,
+        batch_size=block.batch_size,
+        optimizer=Optimizer(
+            name=block.optimizer,
+            momentum=block.momentum,
+            clip_norm=block.clip_norm,
+            warmup=block.warmup,
+            schedule=block.schedule,
+        ),
+        weight_decay=block.weight_decay,
+        label_smoothing=block.label_smoothing,
+    )
+
+
+def _source(name: str, block: ConfigDict) -> Source:
+    return Source(
+        name=name,
+        dataset=block.dataset,
+        train=block.train,
+        test=block.test,
+        recipe=_recipe(block),
+        learning_rate=block.lr,
+        seed=block.seed,
+    )
+
+
+def _entry(name: str, block: ConfigDict) -> Entry:
+    return Entry(
+        name=name,
+        arm=block.arm,
+        method=block.method.name,
+        settings=_settings(block.method),
+        learning_rates=block.lr,
+    )
+
+
+def _by_arm(entry: Entry) -> tuple[int, str]:
+    """Baselines first; a ConfigDict keeps no order of its own."""
+    return ARMS.index(entry.arm), entry.name
+
+
+def _execution(config: ConfigDict) -> Execution:
+    return Execution(
+        compile=config["compile"],
+        data=config.mesh.data,
+        fsdp=config.mesh.fsdp,
+        strategy=config.plan.strategy,
+        steps_per_call=config.plan.steps_per_call,
+        workers=config.plan.workers,
+        eval_batch=config.plan.eval_batch,
+        every_seconds=config.checkpoint.every_seconds,
+    )

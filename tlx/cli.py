@@ -1,0 +1,185 @@
+"""The command line: `tlx run`, `tlx plan`, `tlx report`."""
+
+import argparse
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tlx import __version__
+from tlx.errors import TlxError
+
+if TYPE_CHECKING:
+    # Everything heavy is imported by the command that needs it, so that --help stays instant.
+    from tlx.study.context import Context
+    from tlx.study.spec import Study
+
+WRONG_INPUT = 2
+STOPPED = 75  # EX_TEMPFAIL: run me again
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+      argv: arguments, or None for the process's own.
+
+    Returns:
+      The exit code: 0, 2 for input the user can mend, 75 for a run that was stopped and can go on.
+    """
+    parser = _parser()
+    options, rest = parser.parse_known_args(argv)
+    options.overrides = rest
+    options.typed = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code: int = options.command(options)
+        return code
+    except TlxError as error:
+        if options.debug:
+            traceback.print_exc()
+        print(error, file=sys.stderr)
+        return STOPPED if type(error).__name__ == "Stopped" else WRONG_INPUT
+    except KeyboardInterrupt:
+        print("stopped; run the same command to go on", file=sys.stderr)
+        return STOPPED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tlx",
+        description="Does this source help on that target, by how much, adapted which way, at what cost?",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"tlx {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, command, text in (
+        ("run", _run, "run what a config has no records of yet, then show the result"),
+        ("plan", _plan, "show what would run, how and why, without running it"),
+    ):
+        sub = commands.add_parser(
+            name,
+            help=text,
+            description=text,
+            allow_abbrev=False,
+            epilog="--config.FIELD=VALUE overrides any field, e.g. --config.train.steps=50",
+        )
+        sub.add_argument("config", help="PATH or PATH:ARGUMENT of a file with get_config(argument)")
+        sub.add_argument("--workdir", type=Path, help="records, checkpoints, report (default: workdir/NAME)")
+        sub.add_argument("--data-dir", type=Path, help="prepared data sets (default: $TLX_DATA_DIR or ~/.cache/tlx)")
+        sub.set_defaults(command=command)
+        _common(sub)
+        if name == "plan":
+            sub.add_argument("--leaves", action="store_true", help="show the label of every single leaf")
+    report = commands.add_parser("report", help="show and write the result of a work folder again")
+    report.add_argument("workdir", type=Path, help="folder of a study")
+    report.set_defaults(command=_report)
+    _common(report)
+    return parser
+
+
+def _common(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    sub.add_argument("--debug", action="store_true", help="show tracebacks")
+
+
+def _study(options: argparse.Namespace) -> "Study":
+    from tlx.build import build
+    from tlx.config import load
+
+    return build(load(options.config, options.overrides), "tlx " + " ".join(options.typed))
+
+
+def _folders(options: argparse.Namespace, study: "Study") -> Any:
+    from tlx.study.spec import Folders
+
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tlx"
+    data = options.data_dir or Path(os.environ.get("TLX_DATA_DIR") or cache)
+    return Folders(work=options.workdir or Path("workdir") / study.name, data=data)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from tlx.bars import Bars
+    from tlx.study import run
+
+    study = _study(options)
+    folders = _folders(options, study)
+    _use_compilation_cache(folders.work / "cache")
+    stopper = _Stopper()
+    with Bars() as bars:
+        run.run(study, folders, bars, on_context=stopper.watch)
+    return _show(folders.work, options.json)
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from tlx.progress import Silent
+    from tlx.report import plan
+    from tlx.study import run
+
+    study = _study(options)
+    folders = _folders(options, study)
+    grid = run.lay_out(study, folders, Silent())
+    outline = plan.outline(grid, folders.work)
+    if options.json:
+        print(json.dumps(outline.as_dict(), indent=1))
+    else:
+        plan.show(outline, leaves=options.leaves)
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    _no_overrides(options)
+    return _show(options.workdir, options.json)
+
+
+def _no_overrides(options: argparse.Namespace) -> None:
+    if options.overrides:
+        raise TlxError(f"{options.overrides[0]}: no such option")
+
+
+def _show(work: Path, as_json: bool) -> int:
+    from tlx.records import Records
+    from tlx.report import terminal, write
+
+    records = Records(work)
+    found = records.load_all()
+    timings = {record["id"]: timing for record in found if (timing := records.timing(record["id"]))}
+    report = write.write(found, records.manifest(), timings, work)
+    if as_json:
+        print(json.dumps(report.as_dict(), indent=1))
+    else:
+        terminal.show(report)
+    return 0
+
+
+def _use_compilation_cache(folder: Path) -> None:
+    import jax
+
+    jax.config.update("jax_compilation_cache_dir", str(folder.absolute()))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+class _Stopper:
+    """Turns the first SIGINT or SIGTERM into a save at the next boundary, the second into an end at once."""
+
+    def __init__(self) -> None:
+        self._context: Context | None = None
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._heed)
+
+    def watch(self, context: "Context") -> None:
+        self._context = context
+
+    def _heed(self, number: int, frame: Any) -> None:
+        if self._context is None:
+            raise KeyboardInterrupt
+        if self._context.stop.is_set():
+            os._exit(STOPPED)
+        self._context.stop.set()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,246 @@
+"""From a config file and overrides to a complete, checked ConfigDict."""
+
+import difflib
+import importlib.util
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from tlx.adapt.registry import METHODS
+from tlx.errors import ConfigError, FileError, TlxError, suggest
+from tlx.fields import Field, Fields, check_fields
+from tlx.models.registry import MODELS
+
+_RATE = Field(1e-3, "peak learning rate", low=1e-12, high=1e6)
+
+RECIPE: Fields = {
+    "steps": Field(200, "number of updates", low=1, high=100_000_000),
+    "batch_size": Field(32, "examples per update, on all devices together", low=1, high=1_000_000),
+    "optimizer": Field("adamw", "update rule", choices=("adamw", "sgd")),
+    "momentum": Field(0.9, "β1 of adamw, momentum of sgd", low=0.0, high=0.9999),
+    "clip_norm": Field(1.0, "largest global gradient norm of the trainable part; 0 for none", low=0.0),
+    "warmup": Field(0.1, "share of the steps spent warming up", low=0.0, high=1.0),
+    "schedule": Field("cosine", "learning rate after the warm-up", choices=("cosine", "constant")),
+    "weight_decay": Field(0.01, "decoupled weight decay", low=0.0, high=100.0),
+    "label_smoothing": Field(0.0, "share of the target mass spread over all classes", low=0.0, high=1.0),
+}
+SOURCE: Fields = {
+    "dataset": Field("mnist5k", "registered data set"),
+    "train": Field("train", "split to pre-train on, in TFDS syntax"),
+    "test": Field("test", "split to score the source model on"),
+    "lr": _RATE,
+    "seed": Field(0, "of the initial weights and the batch order", low=0, high=2**31 - 1),
+    **RECIPE,
+}
+TARGET: Fields = {
+    "dataset": Field("digits", "registered data set"),
+    "train": Field("train[:85%]", "split the labels are drawn from, in TFDS syntax"),
+    "validation": Field("train[85%:]", "split the learning rate is chosen on"),
+    "test": Field("test", "split that is scored once"),
+}
+ENTRY: Fields = {
+    "arm": Field("transfer", "what it starts from", choices=("scratch", "random-frozen", "transfer")),
+    "lr": Field((1e-3,), "learning rates to try; as many for every entry", each=_RATE),
+}
+PLAN: Fields = {
+    "strategy": Field("auto", "how cells become programs", choices=("auto", "loop", "fused")),
+    "steps_per_call": Field(0, "train steps in one call of a program; 0 lets the plan choose", low=0, high=100_000),
+    "workers": Field(0, "units run at once on a CPU; 0 lets the plan choose", low=0, high=256),
+    "eval_batch": Field(200, "examples per call when evaluating", low=1, high=1_000_000),
+}
+MESH: Fields = {
+    "data": Field(-1, "devices the batch is split over; -1 for all", low=-1, high=100_000),
+    "fsdp": Field(1, "devices each parameter is split over", low=1, high=100_000),
+}
+CHECKPOINT: Fields = {
+    "every_seconds": Field(30.0, "unfinished work is saved at most this often; 0 after every call", low=0.0)
+}
+TOP: Fields = {
+    "name": Field("study", "of the study; names its work folder"),
+    "budgets": Field((100,), "numbers of target labels", each=Field(1, "labels", low=1)),
+    "seeds": Field((0, 1, 2, 3, 4), "one cell each", each=Field(0, "seed", low=0, high=2**31 - 1)),
+    "compile": Field("jit", "how steps are compiled", choices=("jit", "pmap")),
+}
+BLOCKS: Mapping[str, Fields] = {"train": RECIPE, "plan": PLAN, "mesh": MESH, "checkpoint": CHECKPOINT}
+NAMED: Mapping[str, Fields] = {"sources": SOURCE, "targets": TARGET, "adapt": ENTRY}
+KINDS = {"model": {name: kind.fields for name, kind in MODELS.items()}}
+METHOD_FIELDS = {name: method.fields for name, method in METHODS.items()}
+
+
+def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
+    """A config, complete and checked.
+
+    Args:
+      spec: `PATH` or `PATH:ARGUMENT` of a Python file with `get_config(argument)`.
+      overrides: `--config.a.b=value`, in ml_collections' syntax.
+
+    Returns:
+      The locked config, every field present.
+
+    Raises:
+      FileError: no such file, or it has no `get_config`.
+      ConfigError: a field that does not exist or a value that will not do.
+    """
+    pairs = [_split_override(text) for text in overrides]
+    config = _read(spec)
+    # What names a method or a model decides which fields there are, so it is set before they are filled in.
+    kinds = [(path, text) for path, text in pairs if path in _kind_paths(config)]
+    config = _override(config, kinds)
+    config = _override(_filled(config), [pair for pair in pairs if pair not in kinds])
+    _check_whole(config)
+    config.lock()
+    return config
+
+
+def _read(spec: str) -> ConfigDict:
+    name, _, argument = spec.partition(":")
+    path = Path(name)
+    if not path.is_file():
+        siblings = [str(p) for p in path.parent.glob("*.py")] if path.parent.is_dir() else []
+        close = difflib.get_close_matches(name, siblings, n=1)
+        raise FileError(name, "no such config file" + (f" (did you mean {close[0]!r}?)" if close else ""))
+    module_spec = importlib.util.spec_from_file_location("tlx_user_config", path)
+    if module_spec is None or module_spec.loader is None:
+        raise FileError(name, "expected a Python file with get_config(argument)")
+    module = importlib.util.module_from_spec(module_spec)
+    try:
+        module_spec.loader.exec_module(module)
+        config = module.get_config(argument)
+    except TlxError:
+        raise
+    except AttributeError as error:
+        if not hasattr(module, "get_config"):
+            raise FileError(name, "defines no get_config(argument)") from None
+        raise FileError(name, f"{type(error).__name__}: {error}") from error
+    except Exception as error:
+        raise FileError(name, f"{type(error).__name__}: {error}") from error
+    if not isinstance(config, ConfigDict):
+        raise FileError(name, f"get_config returned {type(config).__name__}, expected a ml_collections.ConfigDict")
+    return ConfigDict(config.to_dict())
+
+
+def _split_override(text: str) -> tuple[str, str]:
+    path, equals, value = text.removeprefix("--").partition("=")
+    if not text.startswith("--config.") or not equals:
+        raise ConfigError(text, "expected --config.FIELD=VALUE")
+    return path, value
+
+
+def _kind_paths(config: ConfigDict) -> list[str]:
+    return ["config.model.name", *(f"config.adapt.{entry}.method.name" for entry in config.get("adapt", {}))]
+
+
+def _override(config: ConfigDict, pairs: Sequence[tuple[str, str]]) -> ConfigDict:
+    for path, value in pairs:
+        current = _lookup(config, path)
+        if isinstance(current, ConfigDict):
+            raise ConfigError(path, f"is a block; set one of its fields ({', '.join(sorted(current))})")
+        values = flags.FlagValues()
+        argv = ["tlx", f"--{path}={value}"]
+        try:
+            config_flags.DEFINE_config_dict("config", config, flag_values=values, lock_config=False, sys_argv=argv)
+            values(argv)
+        except Exception:
+            # The parsers of absl and ml_collections raise half a dozen types; all mean the same to the user.
+            raise ConfigError(path, f"expected {Field(current, '').expected()}, got {value!r}") from None
+        config = values.config
+    return config
+
+
+def _lookup(config: ConfigDict, path: str) -> Any:
+    """The value an override would replace."""
+    node: Any = config
+    walked = "config"
+    for part in re.findall(r"[^.\[\]]+|\[\d+\]", path.removeprefix("config.")):
+        if part.startswith("["):
+            index = int(part[1:-1])
+            if not isinstance(node, tuple | list) or index >= len(node):
+                raise ConfigError(path, f"{walked} has no item {index}")
+            node, walked = node[index], walked + part
+            continue
+        if not isinstance(node, ConfigDict) or part not in node:
+            options = list(node) if isinstance(node, ConfigDict) else []
+            raise ConfigError(f"{walked}.{part}", f"no such field{suggest(part, options)}")
+        node, walked = node[part], f"{walked}.{part}"
+    return node
+
+
+def _filled(config: ConfigDict) -> ConfigDict:
+    """The config with every field present and every value of a good type, as far as one block can tell."""
+    known = {*TOP, *BLOCKS, *NAMED, *KINDS}
+    for name in config:
+        if name not in known:
+            raise ConfigError(f"config.{name}", f"no such field{suggest(name, known)}")
+    full: dict[str, Any] = check_fields("config", TOP, {k: config[k] for k in config if k in TOP})
+    for name, fields in BLOCKS.items():
+        full[name] = check_fields(f"config.{name}", fields, _block(config, name))
+    full["model"] = _kind("config.model", KINDS["model"], _block(config, "model"))
+    for name, fields in NAMED.items():
+        full[name] = {}
+        for item in _block(config, name):
+            where = f"config.{name}.{item}"
+            given = dict(_block(config[name], item, where))
+            method = given.pop("method", None) if name == "adapt" else None
+            full[name][item] = check_fields(where, fields, given)
+            if name == "adapt":
+                full[name][item]["method"] = _kind(f"{where}.method", METHOD_FIELDS, method or {})
+    return ConfigDict(full)
+
+
+def _block(parent: Any, name: str, where: str | None = None) -> Mapping[str, Any]:
+    block = parent.get(name, {})
+    if not isinstance(block, Mapping | ConfigDict):
+        raise ConfigError(where or f"config.{name}", f"expected a block of fields, got {block!r}")
+    return block
+
+
+def _kind(where: str, kinds: Mapping[str, Fields], given: Any) -> dict[str, Any]:
+    """A block whose `name` decides its other fields."""
+    if not isinstance(given, Mapping | ConfigDict):
+        raise ConfigError(where, f"expected a block with a name, got {given!r}")
+    name = given.get("name")
+    if not isinstance(name, str) or name not in kinds:
+        raise ConfigError(f"{where}.name", f"unknown name {name!r}{suggest(str(name), kinds)}")
+    return {"name": name, **check_fields(where, kinds[name], {k: v for k, v in given.items() if k != "name"})}
+
+
+def _check_whole(config: ConfigDict) -> None:
+    """Checks again after the overrides, then what concerns several fields."""
+    checked = _filled(config)
+    config.update(checked)
+    for name in ("targets", "adapt"):
+        if not config[name]:
+            raise ConfigError(f"config.{name}", "expected at least one, got none")
+    for name, _ in _names(config):
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._ +-]*", name):
+            raise ConfigError(f"config.{name}", "expected a name of letters, digits, '.', '_', '+' and '-'")
+    arms = {entry: config.adapt[entry].arm for entry in config.adapt}
+    scratch = [entry for entry, arm in arms.items() if arm == "scratch"]
+    if len(scratch) != 1:
+        found = "none" if not scratch else ", ".join(scratch)
+        raise ConfigError("config.adapt", f"expected exactly one entry with arm='scratch' to compare with, got {found}")
+    if "transfer" in arms.values() and not config.sources:
+        raise ConfigError("config.sources", "expected at least one, as some entries have arm='transfer'")
+    trials = len(config.adapt[scratch[0]].lr)
+    for entry in config.adapt:
+        if len(config.adapt[entry].lr) != trials:
+            raise ConfigError(
+                f"config.adapt.{entry}.lr",
+                f"{len(config.adapt[entry].lr)} learning rates, but config.adapt.{scratch[0]}.lr has {trials}; "
+                "every arm gets the same number of trials",
+            )
+    if config.mesh.data == 0:
+        raise ConfigError("config.mesh.data", "expected a number of devices, or -1 for all, got 0")
+    if config["compile"] == "pmap" and config.mesh.fsdp != 1:
+        raise ConfigError("config.mesh.fsdp", f"expected 1 with config.compile='pmap', got {config.mesh.fsdp}")
+
+
+def _names(config: ConfigDict) -> Iterator[tuple[str, str]]:
+    yield config.name, "name"
+    for block in NAMED:
+        for item in config[block]:
+            yield item, block

@@ -1,0 +1,107 @@
+"""Datasets on disk: prepared once as array_record files, opened by name and split; no network needed."""
+
+import contextlib
+import io
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import tensorflow_datasets as tfds
+
+from tlx.atomic import clean_temporaries, commit_folder, temporary_beside
+from tlx.data.builders import BUILDERS
+from tlx.errors import FileError, TlxError, suggest
+
+
+def prepare(name: str, data_dir: Path) -> None:
+    """Write a dataset below `data_dir`, unless it is there already.
+
+    It is written under a temporary name and renamed when whole, so neither a kill nor a second
+    process doing the same leaves a half-written one.
+
+    Args:
+      name: a key of `BUILDERS`.
+      data_dir: the folder of all datasets; the dataset goes to `data_dir/name/version`.
+
+    Raises:
+      TlxError: the name is unknown, or a package that carries the raw data is missing.
+      FileError: the folder cannot be written.
+    """
+    data_dir = Path(data_dir)
+    with contextlib.suppress(FileError):  # tidying up after the killed is a courtesy
+        clean_temporaries(data_dir)
+    folder = _folder(name, data_dir)
+    if folder.exists():
+        return
+    temporary = temporary_beside(data_dir / name)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _write(name, temporary)
+        commit_folder(_folder(name, temporary), folder)
+    except OSError as error:
+        raise FileError(data_dir, f"{name} could not be prepared here: {error.strerror or error}") from error
+    except FileError:
+        if not _is_prepared(folder):  # otherwise another process was quicker, and its files are as good
+            raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def open_split(name: str, split: str, data_dir: Path) -> Any:
+    """Random access to the examples of a split of a prepared dataset.
+
+    Args:
+      name: a key of `BUILDERS`.
+      split: in TFDS's notation, e.g. `train`, `train[:1000]`, `train[80%:]`.
+      data_dir: as given to `prepare`.
+
+    Returns:
+      A TFDS data source of {'image': PNG bytes, 'label': int}.
+
+    Raises:
+      TlxError: the name or the split is unknown, or the split is empty.
+      FileError: the dataset is not prepared, or its description is damaged.
+    """
+    folder = _folder(name, Path(data_dir))
+    if not _is_prepared(folder):
+        raise FileError(folder, "is not a prepared dataset; delete it, if it is there, and prepare it")
+    try:
+        builder = BUILDERS[name]()(data_dir=os.fspath(data_dir))
+    except Exception as error:  # TFDS lets the errors of its parsers through
+        raise FileError(folder, "has a damaged description; delete it and prepare it again") from error
+    _check_split(name, split, builder.info.splits)
+    # Pillow decodes, later: TFDS would pick OpenCV or Pillow by what is installed.
+    return builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
+
+
+def _check_split(name: str, split: str, splits: Any) -> None:
+    base = re.split(r"[\[+]", split)[0]
+    if base not in splits:
+        raise TlxError(f"split {split!r}: dataset {name} has no {base!r}{suggest(base, splits)}")
+    try:
+        examples = splits[split].num_examples
+    except (ValueError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise TlxError(f"split {split!r} of dataset {name}: {reason}") from None
+    if examples < 1:
+        raise TlxError(f"split {split!r} of dataset {name}: there are no examples in it")
+
+
+def _write(name: str, data_dir: Path) -> None:
+    tfds.disable_progress_bar()
+    config = tfds.download.DownloadConfig(try_download_gcs=False)
+    builder = BUILDERS[name]()(data_dir=os.fspath(data_dir))
+    with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints what it is about to download
+        builder.download_and_prepare(file_format="array_record", download_config=config)
+
+
+def _folder(name: str, data_dir: Path) -> Path:
+    if name not in BUILDERS:
+        raise TlxError(f"dataset {name!r}: there is no such dataset{suggest(name, BUILDERS)}")
+    return data_dir / name / str(BUILDERS[name]().VERSION)
+
+
+def _is_prepared(folder: Path) -> bool:
+    return (folder / "dataset_info.json").is_file()

@@ -1,0 +1,76 @@
+"""Many runs in one program: `vmap` over everything that changes no shape, frozen leaves shared."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tlx.loop import Boundary, Programs, advance
+from tlx.sharding import Placement
+from tlx.state import TrainState
+from tlx.step import Task
+
+
+def stack(states: Sequence[TrainState]) -> TrainState:
+    """The states of several runs as one, with a leading member axis."""
+    stacked: TrainState = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+    return stacked
+
+
+def member(state: TrainState, k: int) -> TrainState:
+    """The state of run `k` out of a stacked one."""
+    one: TrainState = jax.tree.map(lambda leaf: leaf[k], state)
+    return one
+
+
+def run(
+    task: Task,
+    state: TrainState,
+    frozen: Any,
+    data: dict[str, Any],
+    table: Callable[[int, int], np.ndarray],
+    *,
+    placement: Placement,
+    programs: Programs,
+    chunk: int,
+    losses: np.ndarray,
+    boundary: Boundary,
+) -> tuple[TrainState, np.ndarray]:
+    """Several runs of one task at once.
+
+    Args:
+      task: what every member runs.
+      state: stacked states, [members, ...]; members differ in leaves, hyper-parameters and batches.
+      frozen: leaves that do not move, shared by all members and not copied for them.
+      data: resident examples, shared: `input` [N, ...] and `label` [N].
+      table: `(start, stop)` to example indices [members, steps, batch].
+      placement: the devices; members are spread over them.
+      programs: shared with every other run.
+      chunk: steps per call of the program.
+      losses: of the steps already done, [members, step].
+      boundary: called with the stacked state and losses after each chunk.
+
+    Returns:
+      The final stacked state and losses [members, step]. A member that diverges keeps its last good
+      leaves and touches no neighbour.
+    """
+
+    def all_runs(state: Any, frozen: Any, data: Any, items: Any) -> Any:
+        one = lambda state, items: advance(task, state, frozen, data, items)  # noqa: E731
+        return jax.vmap(one)(state, items)
+
+    start = int(state.step[0])
+    state = placement.state(state, members=True)
+    frozen, data = placement.shared(frozen), placement.shared(data)
+    while start < task.steps:
+        stop = min(start + chunk, task.steps)
+        items = placement.items(table(start, stop), members=True)
+        args = (state, frozen, data, items)
+        program = programs.get((task, "fused"), lambda *a: placement.compile(all_runs, *a), *args)
+        state, loss = program.call(*args)
+        losses = np.concatenate([losses, np.asarray(loss)], axis=1)
+        boundary(state, losses)
+        start = stop
+    return state, losses

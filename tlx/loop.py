@@ -1,0 +1,199 @@
+"""One run: call the compiled step over its batches, in chunks, with a chance to save after each."""
+
+import threading
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tlx.data.preprocess import normalise
+from tlx.sharding import Placement, Program, flops_of
+from tlx.state import TrainState
+from tlx.step import Task, train_step
+
+Boundary = Callable[[TrainState, np.ndarray], None]
+
+
+class Feed(Protocol):
+    """Where a run's batches come from; a batch is a pure function of the step."""
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """Examples every step may index, or `{}`."""
+
+    def items(self, start: int, stop: int) -> Any:
+        """What steps `start` to `stop - 1` need: indices into `data`, or whole batches; [steps, batch, ...]."""
+
+
+@dataclass(frozen=True)
+class Resident:
+    """Examples that live on the device and are indexed in the program.
+
+    Args:
+      data: `input` [N, ...] and `label` [N].
+      table: `(start, stop)` to example indices [steps, batch].
+    """
+
+    data: dict[str, Any]
+    table: Callable[[int, int], np.ndarray]
+
+    def items(self, start: int, stop: int) -> np.ndarray:
+        """Indices [steps, batch]."""
+        return self.table(start, stop)
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """Examples read as they are needed, in the order a resident feed would index them.
+
+    Args:
+      batches: `(start, stop)` to an iterator over batches `image` [B, H, W, C], `label` [B].
+    """
+
+    batches: Callable[[int, int], Any]
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """Nothing is resident."""
+        return {}
+
+    def items(self, start: int, stop: int) -> dict[str, np.ndarray]:
+        """Whole batches, stacked: `input` [steps, B, H, W, C], `label` [steps, B]."""
+        batches = list(self.batches(start, stop))
+        return {
+            "input": np.stack([batch["image"] for batch in batches]),
+            "label": np.stack([batch["label"] for batch in batches]),
+        }
+
+
+def fetch(data: dict[str, Any], item: Any) -> dict[str, jax.Array]:
+    """The batch of one step, ready for the model.
+
+    Args:
+      data: resident examples, or `{}`.
+      item: indices [B] into them, or the batch itself.
+
+    Returns:
+      `input`, normalised where it came as bytes, and `label`.
+    """
+    batch = {key: jnp.take(values, item, axis=0) for key, values in data.items()} if data else dict(item)
+    if batch["input"].dtype == jnp.uint8:
+        batch["input"] = normalise(batch["input"])
+    return batch
+
+
+def advance(
+    task: Task, state: TrainState, frozen: Any, data: Any, items: Any, axis: str | None = None
+) -> tuple[TrainState, jax.Array]:
+    """Several train steps in one program.
+
+    Args:
+      task: what is run.
+      state: before the first step.
+      frozen: leaves that do not move.
+      data: resident examples, or `{}`.
+      items: per-step inputs, [steps, ...].
+      axis: device axis under `pmap`, or None.
+
+    Returns:
+      The state after the last step and the loss of each, [steps].
+    """
+
+    def one(state: TrainState, item: Any) -> tuple[TrainState, jax.Array]:
+        return train_step(task, state, frozen, fetch(data, item), axis)
+
+    return jax.lax.scan(one, state, items)
+
+
+class Programs:
+    """Compiled programs by what they depend on: each is compiled once, by whoever needs it first."""
+
+    def __init__(self) -> None:
+        self._programs: dict[Hashable, Program] = {}
+        self._locks: dict[Hashable, threading.Lock] = {}
+        self._guard = threading.Lock()
+
+    def get(self, name: Hashable, compile_it: Callable[..., Any], *args: Any) -> Program:
+        """The program for a name and the shapes of its arguments.
+
+        Args:
+          name: hashable; what the function depends on besides its arguments.
+          compile_it: arguments to a compiled callable.
+          *args: placed arrays.
+
+        Returns:
+          The program, compiled now if nobody has yet.
+        """
+        shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves(args))
+        key = (name, jax.tree.structure(args), shapes)
+        with self._guard:
+            lock = self._locks.setdefault(key, threading.Lock())
+        with lock:
+            if key not in self._programs:
+                began = time.perf_counter()
+                compiled = compile_it(*args)
+                self._programs[key] = Program(compiled, flops_of(compiled), time.perf_counter() - began)
+            return self._programs[key]
+
+    @property
+    def count(self) -> int:
+        """Programs compiled so far."""
+        return len(self._programs)
+
+    @property
+    def compile_s(self) -> float:
+        """Seconds spent compiling so far."""
+        return sum(program.compile_s for program in self._programs.values())
+
+
+def run(
+    task: Task,
+    state: TrainState,
+    frozen: Any,
+    feed: Feed,
+    *,
+    placement: Placement,
+    programs: Programs,
+    chunk: int,
+    losses: np.ndarray,
+    boundary: Boundary,
+) -> tuple[TrainState, np.ndarray]:
+    """One run from where its state stands to its last step.
+
+    Args:
+      task: what is run.
+      state: a fresh state, or one restored from a boundary.
+      frozen: leaves that do not move.
+      feed: the batches.
+      placement: the devices.
+      programs: shared with every other run.
+      chunk: steps per call of the program.
+      losses: of the steps already done, [step].
+      boundary: called with the state and all losses so far after each chunk; may save, may raise.
+
+    Returns:
+      The final state and the loss of every step. A diverged run ends at the chunk it diverged in.
+    """
+
+    def one_run(state: Any, frozen: Any, data: Any, items: Any, axis: str | None = None) -> Any:
+        return advance(task, state, frozen, data, items, axis)
+
+    start = int(state.step)
+    state, frozen, data = placement.state(state), placement.shared(frozen), placement.shared(feed.data)
+    while start < task.steps:
+        stop = min(start + chunk, task.steps)
+        items = placement.items(feed.items(start, stop))
+        args = (state, frozen, data, items)
+        program = programs.get(task, lambda *a: placement.compile(one_run, *a), *args)
+        state, loss = program.call(*args)
+        fetched = placement.fetch(state)
+        losses = np.concatenate([losses, np.asarray(loss).reshape(-1, stop - start)[0]])
+        boundary(fetched, losses)
+        if bool(fetched.diverged):
+            break
+        start = stop
+    return placement.fetch(state), losses

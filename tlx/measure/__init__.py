@@ -1,0 +1,1 @@
+"""Measures of transfer and their uncertainty: pure functions of numpy arrays."""

@@ -1,0 +1,1 @@
+"""Plain linen modules, by name."""

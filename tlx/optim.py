@@ -1,0 +1,109 @@
+"""Optimizers by label: every trainable leaf's rule follows from its label, frozen leaves have none."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """How the trainable leaves move; learning rate and weight decay are arguments of the step, not of this.
+
+    Args:
+      name: `adamw` or `sgd` (with Nesterov momentum).
+      momentum: β1 of Adam, or the momentum of SGD.
+      clip_norm: largest global gradient norm over the trainable leaves, or 0 for none.
+      warmup: share of the steps spent on a linear warm-up, 0 to 1.
+      schedule: `cosine` to zero or `constant`, after the warm-up.
+      lr_scale: pairs of a label and a factor on the learning rate; labels not named have 1.
+      no_decay: labels whose leaves are never decayed. Vectors (biases, norms) never are.
+    """
+
+    name: str = "adamw"
+    momentum: float = 0.9
+    clip_norm: float = 1.0
+    warmup: float = 0.1
+    schedule: str = "cosine"
+    lr_scale: tuple[tuple[str, float], ...] = ()
+    no_decay: tuple[str, ...] = ("adapter",)
+
+
+def make_schedule(optimizer: Optimizer, steps: int) -> Callable[[jax.Array], jax.Array]:
+    """The learning rate at a step as a share of its peak.
+
+    Args:
+      optimizer: names the schedule and the warm-up.
+      steps: length of the run, in steps.
+
+    Returns:
+      A function from the step (0-based) to a factor in [0, 1].
+    """
+    warmup = max(1, round(optimizer.warmup * steps)) if optimizer.warmup > 0 else 0
+
+    def factor(step: jax.Array) -> jax.Array:
+        now = step.astype(jnp.float32)
+        rise = jnp.minimum(1.0, (now + 1.0) / warmup) if warmup else jnp.ones_like(now)
+        if optimizer.schedule == "constant":
+            return rise
+        done = jnp.clip((now - warmup) / max(1, steps - warmup), 0.0, 1.0)
+        return rise * 0.5 * (1.0 + jnp.cos(jnp.pi * done))
+
+    return factor
+
+
+def make_optimizer(optimizer: Optimizer, labels: Any) -> optax.GradientTransformation:
+    """The update rule of the trainable part, with learning rate and weight decay as injected arguments.
+
+    Args:
+      optimizer: the rule.
+      labels: tree of labels shaped like the trainable part (`partition.trainable_labels`).
+
+    Returns:
+      A transformation whose state holds `hyperparams["learning_rate" | "weight_decay"]`, set by `set_hyper`.
+      Only trainable leaves ever reach it, so the clipping norm and the state count nothing frozen.
+    """
+    names = sorted(set(jax.tree.leaves(labels)))
+
+    def build(learning_rate: jax.Array, weight_decay: jax.Array) -> optax.GradientTransformation:
+        clip = optax.clip_by_global_norm(optimizer.clip_norm) if optimizer.clip_norm else optax.identity()
+        rules = {
+            name: _leaf_rule(optimizer, name, learning_rate * dict(optimizer.lr_scale).get(name, 1.0), weight_decay)
+            for name in names
+        }
+        return optax.chain(clip, optax.partition(rules, labels))
+
+    return optax.inject_hyperparams(build)(learning_rate=0.0, weight_decay=0.0)
+
+
+def _leaf_rule(
+    optimizer: Optimizer, label: str, learning_rate: jax.Array, weight_decay: jax.Array
+) -> optax.GradientTransformation:
+    direction = (
+        optax.scale_by_adam(b1=optimizer.momentum)
+        if optimizer.name == "adamw"
+        else optax.trace(decay=optimizer.momentum, nesterov=True)
+    )
+    decays = label not in optimizer.no_decay
+    decay = optax.add_decayed_weights(
+        weight_decay, mask=lambda params: jax.tree.map(lambda leaf: decays and leaf.ndim > 1, params)
+    )
+    return optax.chain(direction, decay, optax.scale_by_learning_rate(learning_rate))
+
+
+def set_hyper(opt_state: Any, learning_rate: jax.Array, weight_decay: jax.Array) -> Any:
+    """The optimizer state with this step's learning rate and weight decay in it.
+
+    Args:
+      opt_state: state of a transformation from `make_optimizer`.
+      learning_rate: of this step, scalar.
+      weight_decay: decoupled, scalar.
+
+    Returns:
+      The state, otherwise unchanged.
+    """
+    hyper = {"learning_rate": learning_rate, "weight_decay": weight_decay}
+    return opt_state._replace(hyperparams={k: v.astype(jnp.float32) for k, v in hyper.items()})

@@ -1,0 +1,128 @@
+"""Records: one file per finished cell that never changes, and beside it what may differ from run to run."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tlx import atomic
+from tlx.errors import FileError, RecordError
+
+FORMAT = 1
+
+
+def content_id(identity: Mapping[str, Any]) -> str:
+    """The name of a cell: 16 hex digits, the same only for the same settings and the same data.
+
+    Args:
+      identity: everything that determines the result, as JSON can hold it.
+    """
+    return atomic.digest_json(identity)[:16]
+
+
+class Records:
+    """The results of one study.
+
+    Args:
+      folder: the working folder, with `records/`, `timings/` and `study.json`; need not exist.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder)
+
+    def publish(self, record: Mapping[str, Any], timing: Mapping[str, Any]) -> bool:
+        """Make a cell's result known, once and for all.
+
+        The timing goes first: a kill in between leaves a cell without a record, which is simply run again;
+        the other way round it would leave a record whose timing nobody would ever measure again.
+
+        Args:
+          record: the result with its `id`; `format` and `digest` are added.
+          timing: what it took; no part of the result, so the last to write it wins.
+
+        Returns:
+          True if this call published it, False if the same result was there already.
+
+        Raises:
+          RecordError: if another result of this cell was published before.
+          FileError: if the system refuses.
+        """
+        content = {"format": FORMAT, **record}
+        name = content["id"]
+        data = atomic.canonical_json({**content, "digest": atomic.digest_json(content)})
+        atomic.write_json(self._path("timings", name), dict(timing))
+        try:
+            return atomic.publish(self._path("records", name), data)
+        except FileError as error:
+            before = self.get(name) if self.has(name) else content
+            keys = (before.keys() | content.keys()) - {"digest"}
+            if not (other := sorted(key for key in keys if before.get(key) != content.get(key))):
+                raise
+            message = f"this cell was recorded before with other {', '.join(other)}; the first was kept"
+            raise RecordError(error.path, message) from None
+
+    def has(self, name: str) -> bool:
+        """Whether the cell with this id has a record."""
+        return self._path("records", name).exists()
+
+    def get(self, name: str) -> dict[str, Any]:
+        """The record of the cell with this id.
+
+        Raises:
+          RecordError: if there is none, or it is damaged or newer than this program.
+        """
+        path = self._path("records", name)
+        if not path.exists():
+            raise RecordError(path, "there is no such record")
+        try:
+            record = atomic.read_json(path)
+            content = {key: value for key, value in record.items() if key != "digest"}
+            intact = (record["digest"], record["id"]) == (atomic.digest_json(content), name)
+        except (FileError, AttributeError, KeyError):
+            intact = False
+        if not intact:
+            raise RecordError(path, "is damaged; delete it to have the cell run again")
+        return _known(path, record)
+
+    def load_all(self) -> list[dict[str, Any]]:
+        """Every record, in the order of the ids.
+
+        Raises:
+          RecordError: if one of them is damaged or newer than this program.
+        """
+        return [self.get(path.stem) for path in sorted((self.folder / "records").glob("*.json"))]
+
+    def timing(self, name: str) -> dict[str, Any] | None:
+        """What the cell with this id took, or None if that was not kept."""
+        path = self._path("timings", name)
+        return dict(atomic.read_json(path)) if path.exists() else None
+
+    def write_manifest(self, manifest: Mapping[str, Any]) -> None:
+        """Write down which cells the study has, and clear away what killed writers left behind."""
+        atomic.write_json(self.folder / "study.json", {"format": FORMAT, **manifest})
+        for folder in (self.folder, self.folder / "records", self.folder / "timings"):
+            atomic.clean_temporaries(folder)
+
+    def manifest(self) -> dict[str, Any]:
+        """What `write_manifest` wrote.
+
+        Raises:
+          FileError: if there is no study in the folder, or its manifest is damaged or too new.
+        """
+        path = self.folder / "study.json"
+        return _known(path, atomic.read_json(path))
+
+    def _path(self, kind: str, name: str) -> Path:
+        path = self.folder / kind / f"{name}.json"
+        if not re.fullmatch("[0-9a-f]{16}", name):
+            raise RecordError(path, "is not named by the 16 hex digits of a cell's id")
+        return path
+
+
+def _known(path: Path, content: Any) -> dict[str, Any]:
+    """The content of a file, unless a later version of this program wrote it."""
+    if not isinstance(content, dict) or not isinstance(version := content.get("format"), int):
+        raise RecordError(path, "does not say which format it has, so it is not ours")
+    if version > FORMAT:
+        raise RecordError(path, f"has format {version}, this tlx knows formats up to {FORMAT}; update tlx")
+    return content

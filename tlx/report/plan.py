@@ -1,0 +1,239 @@
+"""What would run: cells, programs, label trees, costs, and why each strategy was chosen."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from tlx import tree
+from tlx.adapt.registry import METHODS
+from tlx.records import Records
+from tlx.study.cost import Size, size_of, step_flops
+from tlx.study.plan import Unit
+from tlx.study.run import Grid
+
+# Columns when the output is a file or a pipe.
+PIPE_WIDTH = 110
+
+
+@dataclass(frozen=True)
+class Part:
+    """A stage's share of one label.
+
+    Args:
+      stage: of the model.
+      label: of the leaves.
+      leaves: path to shape.
+      parameters: how many numbers they hold.
+    """
+
+    stage: str
+    label: str
+    leaves: dict[str, tuple[int, ...]]
+    parameters: int
+
+
+@dataclass(frozen=True)
+class EntryPlan:
+    """How one entry is run.
+
+    Args:
+      entry: its name.
+      arm: what it starts from.
+      method: how it adapts.
+      rules: `(pattern, label)` pairs.
+      parts: its label tree, stage by stage.
+      size: counts and bytes.
+      step_flops: of one train step.
+      strategy: `loop` or `fused`.
+      reason: why.
+      cut: stages whose output is cached.
+      cells: how many.
+      runs: training runs, learning-rate trials included.
+    """
+
+    entry: str
+    arm: str
+    method: str
+    rules: tuple[tuple[str, str], ...]
+    parts: tuple[Part, ...]
+    size: Size
+    step_flops: float
+    strategy: str
+    reason: str
+    cut: int
+    cells: int
+    runs: int
+
+
+@dataclass(frozen=True)
+class Outline:
+    """A plan, ready to be shown.
+
+    Args:
+      study: its name.
+      cells: how many.
+      recorded: of these, how many have a record.
+      programs: train-step programs that will be compiled, adaptation only.
+      steps: of each run.
+      batch_size: of each step.
+      devices: one run is spread over.
+      compile: `jit` or `pmap`.
+      sources: pre-trainings, name to number of steps.
+      entries: one plan each.
+    """
+
+    study: str
+    cells: int
+    recorded: int
+    programs: int
+    steps: int
+    batch_size: int
+    devices: int
+    compile: str
+    sources: dict[str, int]
+    entries: tuple[EntryPlan, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+
+def outline(grid: Grid, work: Path) -> Outline:
+    """What a laid-out study will do.
+
+    Args:
+      grid: from `study.run.lay_out`.
+      work: its work folder; only looked at.
+
+    Returns:
+      The plan.
+    """
+    study = grid.study
+    records = Records(work)
+    by_entry: dict[str, list[Unit]] = {}
+    for unit in grid.units:
+        by_entry.setdefault(unit.first.entry.name, []).append(unit)
+    programs = {(unit.task, unit.strategy, unit.runs if unit.strategy == "fused" else 1) for unit in grid.units}
+    return Outline(
+        study=study.name,
+        cells=len(grid.cells),
+        recorded=sum(records.has(cell.id) for cell in grid.cells),
+        programs=len(programs),
+        steps=study.recipe.steps,
+        batch_size=study.recipe.batch_size,
+        devices=grid.placement.devices,
+        compile=study.execution.compile,
+        sources={source.name: source.recipe.steps for source in study.sources},
+        entries=tuple(_entry(units, study.recipe.batch_size) for units in by_entry.values()),
+    )
+
+
+def _entry(units: list[Unit], batch_size: int) -> EntryPlan:
+    unit = units[0]
+    task, entry = unit.task, unit.first.entry
+    return EntryPlan(
+        entry=entry.name,
+        arm=entry.arm,
+        method=entry.method,
+        rules=tuple(METHODS[entry.method].rules(dict(entry.settings))),
+        parts=tuple(_parts(unit)),
+        size=size_of(task),
+        step_flops=step_flops(task, batch_size),
+        strategy=unit.strategy,
+        reason=unit.reason,
+        cut=task.first,
+        cells=sum(len(unit.cells) for unit in units),
+        runs=sum(unit.runs for unit in units),
+    )
+
+
+def _parts(unit: Unit) -> Iterable[Part]:
+    adapted = unit.task.adapted
+    shapes = tree.flatten(adapted.abstract())
+    labels = adapted.labels()
+    for stage in adapted.model.stages:
+        mine = [path for path in labels if path.split("/")[1] == stage]
+        for label in dict.fromkeys(labels[path] for path in mine):
+            leaves = {path: tuple(shapes[path].shape) for path in mine if labels[path] == label}
+            yield Part(stage, label, leaves, sum(shapes[path].size for path in leaves))
+
+
+def show(plan: Outline, leaves: bool = False) -> None:
+    """Print a plan.
+
+    Args:
+      plan: from `outline`.
+      leaves: whether to list every leaf.
+    """
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=PIPE_WIDTH)
+    console.print(
+        f"[bold]{plan.study}[/]: {plan.cells} cells, {plan.recorded} of them recorded; "
+        f"{sum(entry.runs for entry in plan.entries)} runs of {plan.steps} steps, batch {plan.batch_size}, "
+        f"{plan.programs} train programs; {plan.compile} on {plan.devices} device(s)"
+    )
+    for name, steps in plan.sources.items():
+        console.print(f"pre-train once: {name}, {steps} steps")
+    console.print(_overview(plan))
+    for entry in plan.entries:
+        console.print(f"\n[bold]{entry.entry}[/] ({entry.arm}, {entry.method}): {entry.strategy}, {entry.reason}")
+        console.print("  rules: " + ", ".join(f"{pattern} → {label}" for pattern, label in entry.rules), markup=False)
+        console.print(_label_tree(entry, leaves))
+
+
+def _overview(plan: Outline) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in (
+        "entry",
+        "cells",
+        "runs",
+        "trains",
+        "of",
+        "share",
+        "frozen",
+        "optimizer",
+        "FLOPs/step",
+        "strategy",
+    ):
+        table.add_column(column, justify="left" if column in ("entry", "strategy") else "right", no_wrap=True)
+    for entry in plan.entries:
+        size = entry.size
+        table.add_row(
+            entry.entry,
+            str(entry.cells),
+            str(entry.runs),
+            f"{size.trainable:,}",
+            f"{size.total:,}",
+            f"{size.trainable / size.total:.2%}",
+            _bytes(size.frozen_bytes),
+            _bytes(size.optimizer_bytes),
+            f"{entry.step_flops / 1e6:,.2f} M",
+            entry.strategy,
+        )
+    return table
+
+
+def _label_tree(entry: EntryPlan, leaves: bool) -> Table:
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for column in ("  stage", "label", "leaves", "parameters"):
+        table.add_column(column, justify="right" if column in ("leaves", "parameters") else "left")
+    for part in entry.parts:
+        style = "dim" if part.label == "frozen" else "green"
+        table.add_row(f"  {part.stage}", part.label, str(len(part.leaves)), f"{part.parameters:,}", style=style)
+        if leaves:
+            for path, shape in part.leaves.items():
+                table.add_row(f"    {path}", part.label, "×".join(map(str, shape)), "", style=style)
+    return table
+
+
+def _bytes(count: float) -> str:
+    for unit in ("B", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} GiB"

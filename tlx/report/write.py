@@ -1,0 +1,58 @@
+"""The report's files."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tlx.atomic import write_bytes
+from tlx.report.html import html
+from tlx.report.markdown import markdown
+from tlx.report.page import make_page
+from tlx.report.pairing import Record
+from tlx.report.summary import Row
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was reported, and where it is.
+
+    Args:
+      rows: the numbers, as `summarise` gives them.
+      sentence: the answer.
+      markdown: `report.md`.
+      html: `report.html`.
+      figures: PNG files.
+    """
+
+    rows: tuple[Row, ...]
+    sentence: str
+    markdown: Path
+    html: Path
+    figures: tuple[Path, ...]
+
+
+def write(
+    records: Iterable[Record], manifest: Mapping[str, Any], timings: Iterable[Mapping[str, Any]], folder: Path
+) -> Report:
+    """Write `report.md`, `report.html` and `figures/*.png`; the same records give the same bytes but for times.
+
+    Args:
+      records: the study's records, any order; those outside the manifest are left out.
+      manifest: the study's planned cells, command and config.
+      timings: `id` and `wall_s` (seconds) of cells, as far as known.
+      folder: where the files go; it is made if it is missing.
+
+    Raises:
+      PairingError: if two arms differ in more than where they start from; nothing is written then.
+      FileError: if a file cannot be written.
+    """
+    page = make_page(records, manifest, timings)
+    figures = []
+    for picture in (picture for section in page.sections for picture in section.pictures):
+        figures.append(folder / "figures" / f"{picture.name}.png")
+        write_bytes(figures[-1], picture.png)
+    report = Report(page.rows, page.sentence, folder / "report.md", folder / "report.html", tuple(figures))
+    write_bytes(report.markdown, markdown(page).encode())
+    write_bytes(report.html, html(page).encode())
+    return report

@@ -1,0 +1,77 @@
+"""What one run carries from step to step."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from tlx import tree
+
+
+class Hyper(struct.PyTreeNode):
+    """Hyper-parameters that change no shape: arguments of the compiled step, never constants in it.
+
+    Args:
+      learning_rate: peak of the schedule, scalar.
+      weight_decay: decoupled, scalar.
+      label_smoothing: share of the target mass spread over all classes, scalar.
+      adapter_scale: factor on the adapters' effect, scalar.
+    """
+
+    learning_rate: jax.Array
+    weight_decay: jax.Array
+    label_smoothing: jax.Array
+    adapter_scale: jax.Array
+
+
+def make_hyper(
+    learning_rate: float, weight_decay: float = 0.0, label_smoothing: float = 0.0, adapter_scale: float = 1.0
+) -> Hyper:
+    """`Hyper` from plain numbers."""
+    values = (learning_rate, weight_decay, label_smoothing, adapter_scale)
+    return Hyper(*(jnp.asarray(value, jnp.float32) for value in values))
+
+
+class TrainState(struct.PyTreeNode):
+    """The part of a run that changes; frozen leaves stand beside it, never in it.
+
+    Args:
+      step: number of updates done, int32 scalar.
+      trainable: nested dict of the leaves that move.
+      opt_state: the optimizer's state for those leaves alone.
+      stats: running statistics, empty for models without any.
+      hyper: this run's hyper-parameters.
+      diverged: whether a non-finite loss or gradient stopped the run; it then keeps its last good leaves.
+    """
+
+    step: jax.Array
+    trainable: dict[str, Any]
+    opt_state: Any
+    stats: dict[str, Any]
+    hyper: Hyper
+    diverged: jax.Array
+
+
+def to_tree(state: TrainState) -> dict[str, Any]:
+    """The state as nested dicts of arrays, for a checkpoint."""
+    return tree.unflatten(tree.flatten(state))
+
+
+def from_tree(like: TrainState, nested: dict[str, Any]) -> TrainState:
+    """The state that `to_tree` took apart.
+
+    Args:
+      like: a state of the same structure.
+      nested: nested dicts of arrays.
+
+    Returns:
+      `like` with every leaf replaced.
+
+    Raises:
+      KeyError: a leaf is missing.
+    """
+    leaves = tree.flatten(nested)
+    values = [jnp.asarray(leaves[path]) for path in tree.flatten(like)]
+    restored: TrainState = jax.tree.unflatten(jax.tree.structure(like), values)
+    return restored

@@ -1,0 +1,1 @@
+"""A study: a grid of cells, planned, run and recorded."""

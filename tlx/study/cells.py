@@ -1,0 +1,145 @@
+"""A study's cells and their content ids."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from tlx import records
+from tlx.data.pipeline import Arrays
+from tlx.study.spec import TRANSFER, Entry, Source, Study, Target
+
+# Raised when a change of tlx alters the numbers a config gives, so that old records are not mistaken for new.
+NUMERICS = 1
+
+
+@dataclass(frozen=True)
+class TargetData:
+    """A target's examples.
+
+    Args:
+      train: the labels are drawn from these.
+      validation: the learning rate is chosen on these.
+      test: scored once.
+    """
+
+    train: Arrays
+    validation: Arrays
+    test: Arrays
+
+    def digests(self) -> dict[str, Any]:
+        """Split, size and content digest of each, for identities and records."""
+        return {
+            role: {"split": arrays.split, "examples": len(arrays.label_N), "digest": arrays.digest}
+            for role, arrays in (("train", self.train), ("validation", self.validation), ("test", self.test))
+        }
+
+
+@dataclass(frozen=True)
+class SourceData:
+    """A source's examples.
+
+    Args:
+      train: the pre-training examples.
+      test: what the pre-trained model is scored on.
+    """
+
+    train: Arrays
+    test: Arrays
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One fully specified result: an entry, from a source, to a target, at a budget, for a seed.
+
+    Args:
+      id: content id; equal ids mean equal results.
+      source: None for the arms that start from random weights, so that all sources share them.
+      target: where to.
+      entry: how.
+      budget: target labels.
+      seed: which subset, initial head and batch order; the same in every arm.
+      identity: everything the id was made from, as plain values.
+    """
+
+    id: str
+    source: Source | None
+    target: Target
+    entry: Entry
+    budget: int
+    seed: int
+    identity: Mapping[str, Any]
+
+    def key(self) -> dict[str, Any]:
+        """The cell's place in the grid, as a record holds it."""
+        return {
+            "source": self.source.name if self.source else None,
+            "target": self.target.name,
+            "entry": self.entry.name,
+            "arm": self.entry.arm,
+            "method": {"name": self.entry.method, **dict(self.entry.settings)},
+            "budget": self.budget,
+            "seed": self.seed,
+        }
+
+
+def expand(study: Study, sources: Mapping[str, SourceData], targets: Mapping[str, TargetData]) -> list[Cell]:
+    """Every cell of the grid, each once.
+
+    Args:
+      study: the grid.
+      sources: examples by source name.
+      targets: examples by target name.
+
+    Returns:
+      Cells in the grid's order: target, source, entry, budget, seed.
+    """
+    cells: dict[str, Cell] = {}
+    for target in study.targets:
+        for entry in study.entries:
+            for source in study.sources if entry.arm == TRANSFER else (None,):
+                for budget in study.budgets:
+                    for seed in study.seeds:
+                        identity = _identity(study, source, target, entry, sources, targets)
+                        identity |= {"budget": budget, "seed": seed}
+                        cell_id = records.content_id(identity)
+                        cells[cell_id] = Cell(cell_id, source, target, entry, budget, seed, identity)
+    return list(cells.values())
+
+
+def _identity(
+    study: Study,
+    source: Source | None,
+    target: Target,
+    entry: Entry,
+    sources: Mapping[str, SourceData],
+    targets: Mapping[str, TargetData],
+) -> dict[str, Any]:
+    return {
+        "numerics": NUMERICS,
+        "model": {"name": study.model, **dict(study.model_settings)},
+        "source": source_identity(study, source, sources[source.name]) if source else None,
+        "target": {**asdict(target), "data": targets[target.name].digests()},
+        "entry": {**asdict(entry), "settings": dict(entry.settings)},
+        "recipe": asdict(study.recipe),
+        # The learning rate is chosen by its mean over the seeds, so they are part of what a cell is.
+        "seeds": list(study.seeds),
+    }
+
+
+def source_identity(study: Study, source: Source, data: SourceData) -> dict[str, Any]:
+    """Everything the pre-trained weights depend on.
+
+    Args:
+      study: names the model.
+      source: the recipe.
+      data: its examples.
+
+    Returns:
+      Plain values, to be digested.
+    """
+    return {
+        "numerics": NUMERICS,
+        "model": {"name": study.model, **dict(study.model_settings)},
+        **asdict(source),
+        "data": {"train": data.train.digest, "test": data.test.digest},
+    }

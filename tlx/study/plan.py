@@ -1,0 +1,154 @@
+"""Cells to units of work to programs: what will run, how, and why so."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+
+from tlx import records, tree
+from tlx.adapt.adapted import Adapted
+from tlx.data.pipeline import Arrays
+from tlx.models.registry import MODELS, Model
+from tlx.partition import FROZEN
+from tlx.step import Task
+from tlx.study.cells import Cell, TargetData
+from tlx.study.spec import TRANSFER, Study
+
+# Long enough that Python's share of a step vanishes, short enough that progress and stops feel immediate.
+STEPS_PER_CALL = 25
+
+# The head is the target's own; every other leaf of a transferred tree must come from the source.
+RESET = ("params/head/.*",)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Work that is done together: cells that differ in budget and seed only.
+
+    Args:
+      id: content id of its cells and of how they are run, as the latter decides the last bits.
+      cells: what it will record.
+      task: what every one of its runs is.
+      strategy: `loop`, runs one after another through one program; `fused`, all in one program.
+      reason: why that strategy.
+      chunk: train steps in one call.
+    """
+
+    id: str
+    cells: tuple[Cell, ...]
+    task: Task
+    strategy: str
+    reason: str
+    chunk: int
+
+    @property
+    def first(self) -> Cell:
+        """A cell that stands for what all of them share."""
+        return self.cells[0]
+
+    @property
+    def runs(self) -> int:
+        """Training runs: every cell tries every learning rate."""
+        return len(self.cells) * len(self.first.entry.learning_rates)
+
+    @property
+    def name(self) -> str:
+        """For people: entry, target and budgets."""
+        budgets = sorted({cell.budget for cell in self.cells})
+        return f"{self.first.entry.name} → {self.first.target.name}, {'/'.join(map(str, budgets))} labels"
+
+
+def make_units(study: Study, cells: Sequence[Cell], targets: Mapping[str, TargetData], devices: int) -> list[Unit]:
+    """All units of a study. They depend on the study alone, never on what is already recorded.
+
+    Args:
+      study: the grid.
+      cells: from `expand`.
+      targets: examples by target name.
+      devices: how many a run is spread over.
+
+    Returns:
+      Units in the grid's order; every cell is in exactly one.
+    """
+    groups: dict[tuple[Any, ...], list[Cell]] = {}
+    choices: dict[tuple[Any, ...], tuple[Task, str, str]] = {}
+    for cell in cells:
+        model = model_of(study, targets[cell.target.name].train)
+        adapted = Adapted(model, cell.entry.method, cell.entry.settings)
+        task = Task(adapted, study.recipe.optimizer, study.recipe.steps, first=adapted.cut())
+        strategy, reason = choose_strategy(study, task, cell.entry.arm)
+        alike = (cell.entry.name, cell.source and cell.source.name, cell.target.name)
+        key = alike if strategy == "fused" else (*alike, cell.budget)
+        groups.setdefault(key, []).append(cell)
+        choices[key] = (task, strategy, reason)
+    units = []
+    for key, members in groups.items():
+        task, strategy, reason = choices[key]
+        chunk = steps_per_call(study, task.adapted.model)
+        how = {"strategy": strategy, "chunk": chunk, "devices": devices, "compile": study.execution.compile}
+        unit_id = records.content_id({"cells": [cell.id for cell in members], **how})
+        units.append(Unit(unit_id, tuple(members), task, strategy, reason, chunk))
+    return units
+
+
+def model_of(study: Study, arrays: Arrays) -> Model:
+    """The study's architecture for one data set."""
+    rows, columns, channels = (int(size) for size in arrays.image_NHWC.shape[1:])
+    return Model(study.model, study.model_settings, arrays.num_classes, (rows, columns, channels))
+
+
+def choose_strategy(study: Study, task: Task, arm: str) -> tuple[str, str]:
+    """`loop` or `fused`, and the reason in a few words.
+
+    Args:
+      study: may override the choice; names the devices.
+      task: what is run.
+      arm: decides whether the runs share their frozen leaves.
+
+    Returns:
+      The strategy and why.
+    """
+    execution = study.execution
+    below = task.adapted.model.stages[: task.first]
+    cached = f"{'…'.join(dict.fromkeys((below[0], below[-1])))} frozen: cached; " if below else ""
+    if execution.compile == "pmap":
+        return "loop", f"{cached}pmap spreads one run over the devices"
+    if not shares_frozen(task, arm):
+        return "loop", f"{cached}each seed has frozen leaves of its own"
+    if execution.strategy != "auto":
+        return execution.strategy, f"{cached}set by config.plan.strategy"
+    if task.first >= len(task.adapted.model.stages) - 1:
+        return "fused", f"{cached}heads are too small to fill any device alone"
+    if jax.default_backend() == "cpu":
+        return "loop", f"{cached}on a CPU one shared program in turn beats vmap for this model"
+    return "fused", f"{cached}vmap fills the accelerator"
+
+
+def shares_frozen(task: Task, arm: str) -> bool:
+    """Whether all seeds have the same frozen leaves above the cut, as a fused program wants it.
+
+    Args:
+      task: what is run.
+      arm: only `transfer` takes leaves from the source.
+
+    Returns:
+      False if any leaf that is used and frozen comes from a seed.
+    """
+    model = task.adapted.model
+    used = [
+        path
+        for path, label in task.adapted.labels().items()
+        if label == FROZEN and path.split("/")[1] in model.stages[task.first :]
+    ]
+    fresh = [path for path in used if arm != TRANSFER or any(tree.matches(rule, path) for rule in RESET)]
+    return not fresh
+
+
+def steps_per_call(study: Study, model: Model) -> int:
+    """How many train steps one call of a program makes."""
+    if study.execution.steps_per_call:
+        return study.execution.steps_per_call
+    if jax.default_backend() == "cpu" and not MODELS[model.name].loops_on_cpu:
+        return 1
+    return STEPS_PER_CALL

@@ -1,0 +1,134 @@
+"""A study from config to records."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tlx.data import pipeline, source
+from tlx.errors import ConfigError
+from tlx.progress import Progress
+from tlx.records import Records
+from tlx.runners.local import default_workers, run_jobs
+from tlx.sharding import Placement, make_placement
+from tlx.study.cells import Cell, SourceData, TargetData, expand
+from tlx.study.context import Context
+from tlx.study.plan import Unit, make_units
+from tlx.study.pretrain import pretrain
+from tlx.study.spec import TRANSFER, Folders, Study
+from tlx.study.unit import run_unit
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A study laid out: its data loaded, its cells and units made, nothing run.
+
+    Args:
+      study: the spec.
+      sources: examples by source name.
+      targets: examples by target name.
+      cells: every cell.
+      units: every unit.
+      placement: the devices.
+    """
+
+    study: Study
+    sources: dict[str, SourceData]
+    targets: dict[str, TargetData]
+    cells: list[Cell]
+    units: list[Unit]
+    placement: Placement
+
+    def manifest(self) -> dict[str, Any]:
+        """The cells a report must show, as plain values."""
+        return {
+            "format": 1,
+            "study": self.study.name,
+            "command": self.study.command,
+            "config": self.study.config,
+            "cells": [{"id": cell.id, "cell": cell.key()} for cell in self.cells],
+        }
+
+
+def lay_out(study: Study, folders: Folders, progress: Progress) -> Grid:
+    """Load the data and make the cells and units.
+
+    Args:
+      study: the spec.
+      folders: where data is prepared.
+      progress: what the user sees.
+
+    Returns:
+      The grid.
+
+    Raises:
+      ConfigError: a budget or a batch does not fit the data or the devices.
+    """
+    for name in sorted({s.dataset for s in study.sources} | {t.dataset for t in study.targets}):
+        source.prepare(name, folders.data)
+
+    def load(dataset: str, split: str) -> pipeline.Arrays:
+        return pipeline.load_arrays(dataset, split, folders.data)
+
+    sources = {s.name: SourceData(load(s.dataset, s.train), load(s.dataset, s.test)) for s in study.sources}
+    targets = {
+        t.name: TargetData(load(t.dataset, t.train), load(t.dataset, t.validation), load(t.dataset, t.test))
+        for t in study.targets
+    }
+    execution = study.execution
+    placement = make_placement(execution.compile, execution.data, execution.fsdp)
+    _check(study, targets, placement)
+    cells = expand(study, sources, targets)
+    units = make_units(study, cells, targets, placement.devices)
+    return Grid(study, sources, targets, cells, units, placement)
+
+
+def _check(study: Study, targets: dict[str, TargetData], placement: Placement) -> None:
+    for target in study.targets:
+        data = targets[target.name]
+        size = len(data.train.label_N)
+        for i, budget in enumerate(study.budgets):
+            if budget > size:
+                raise ConfigError(
+                    f"config.budgets[{i}]", f"{budget} labels, but {target.train!r} of {target.name!r} has {size}"
+                )
+        if data.train.digest in (data.validation.digest, data.test.digest):
+            raise ConfigError(f"config.targets.{target.name}", "train is also the validation or test split")
+    recipes = {"config.train.batch_size": study.recipe}
+    recipes |= {f"config.sources.{source.name}.batch_size": source.recipe for source in study.sources}
+    for field, recipe in recipes.items():
+        if recipe.batch_size % placement.devices:
+            raise ConfigError(field, f"{recipe.batch_size} examples cannot be split over {placement.devices} devices")
+
+
+def run(study: Study, folders: Folders, progress: Progress, on_context: Callable[[Context], None]) -> Grid:
+    """Run what has no record yet.
+
+    Args:
+      study: the spec.
+      folders: where.
+      progress: what the user sees.
+      on_context: given the context before any work, so that the caller can stop it.
+
+    Returns:
+      The grid; every cell of it has a record.
+    """
+    grid = lay_out(study, folders, progress)
+    records = Records(folders.work)
+    records.write_manifest(grid.manifest())
+    context = Context(study, folders, grid.placement, grid.sources, grid.targets, progress)
+    on_context(context)
+    missing = {cell.id for cell in grid.cells if not records.has(cell.id)}
+    todo = [unit for unit in grid.units if any(cell.id in missing for cell in unit.cells)]
+    if not todo:
+        progress.line(f"all {len(grid.cells)} cells have records: nothing to run")
+        return grid
+    needed = {unit.first.source for unit in todo if unit.first.entry.arm == TRANSFER and unit.first.source}
+    for item in sorted(needed, key=lambda source: source.name):
+        context.pretrained[item.name] = pretrain(item, context)
+    workers = study.execution.workers or default_workers(grid.placement.devices)
+    # Longest first, so that no core is left alone with a long one at the end.
+    todo.sort(key=lambda unit: -unit.runs * unit.task.steps * (unit.strategy == "loop"))
+    run_jobs([functools.partial(run_unit, unit, context) for unit in todo], workers, context.stop)
+    progress.line(f"{context.programs.count} programs compiled in {context.programs.compile_s:.1f} s")
+    return grid

@@ -1,0 +1,162 @@
+"""What a study is, in plain values: the config's last trace is in `build`, which makes these."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tlx.optim import Optimizer
+
+Settings = tuple[tuple[str, Any], ...]
+
+SCRATCH, RANDOM_FROZEN, TRANSFER = ARMS = ("scratch", "random-frozen", "transfer")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a run is trained; the learning rate comes apart, as it is what the arms may differ in.
+
+    Args:
+      steps: number of updates.
+      batch_size: examples per update, on all devices together.
+      optimizer: how the trainable leaves move.
+      weight_decay: decoupled.
+      label_smoothing: 0 to 1.
+    """
+
+    steps: int
+    batch_size: int
+    optimizer: Optimizer
+    weight_decay: float
+    label_smoothing: float
+
+
+@dataclass(frozen=True)
+class Source:
+    """What weights come from: a data set and how the model is pre-trained on it.
+
+    Args:
+      name: as the config calls it.
+      dataset: registered data set.
+      train: split in TFDS syntax.
+      test: split in TFDS syntax.
+      recipe: of the pre-training.
+      learning_rate: of the pre-training.
+      seed: of its initial weights and batch order.
+    """
+
+    name: str
+    dataset: str
+    train: str
+    test: str
+    recipe: Recipe
+    learning_rate: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is measured: a data set and its three splits.
+
+    Args:
+      name: as the config calls it.
+      dataset: registered data set.
+      train: split the labels are drawn from, in TFDS syntax.
+      validation: split the learning rate is chosen on.
+      test: split that is scored once.
+    """
+
+    name: str
+    dataset: str
+    train: str
+    validation: str
+    test: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One way of adapting, a row of the result.
+
+    Args:
+      name: as the config calls it.
+      arm: one of `ARMS`.
+      method: registered method.
+      settings: a value for each of the method's fields.
+      learning_rates: the trials of each cell.
+    """
+
+    name: str
+    arm: str
+    method: str
+    settings: Settings
+    learning_rates: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How the study is run; nothing here changes what a cell is.
+
+    Args:
+      compile: `jit` or `pmap`.
+      data: devices the batch is split over, -1 for all.
+      fsdp: devices each parameter is split over.
+      strategy: `auto`, `loop` or `fused`.
+      steps_per_call: train steps in one call of a program, 0 to let the plan choose.
+      workers: units run at once on a CPU, 0 to let the plan choose.
+      eval_batch: examples per call when evaluating.
+      every_seconds: unfinished work is saved at most this often; 0 saves after every call.
+    """
+
+    compile: str
+    data: int
+    fsdp: int
+    strategy: str
+    steps_per_call: int
+    workers: int
+    eval_batch: int
+    every_seconds: float
+
+
+@dataclass(frozen=True)
+class Study:
+    """A grid of cells: every entry from every source to every target, at every budget and seed.
+
+    Args:
+      name: as the config calls it.
+      model: registered architecture.
+      model_settings: a value for each of its fields.
+      sources: what weights come from.
+      targets: what is measured.
+      entries: ways of adapting; exactly one has the arm `scratch`.
+      budgets: numbers of target labels.
+      seeds: one cell each.
+      recipe: of the adaptation.
+      execution: how it is run.
+      config: the resolved config, as plain values, for the records.
+      command: what the user typed to get this, for the report.
+    """
+
+    name: str
+    model: str
+    model_settings: Settings
+    sources: tuple[Source, ...]
+    targets: tuple[Target, ...]
+    entries: tuple[Entry, ...]
+    budgets: tuple[int, ...]
+    seeds: tuple[int, ...]
+    recipe: Recipe
+    execution: Execution
+    config: dict[str, Any]
+    command: str
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where a study lives.
+
+    Args:
+      work: its records, checkpoints and report.
+      data: prepared data sets, shared by all studies.
+    """
+
+    work: Path
+    data: Path

@@ -1,0 +1,171 @@
+"""One unit from start to records: train, choose on validation, score the test split once."""
+
+import itertools
+import platform
+from typing import Any
+
+import flax
+import jax
+import numpy as np
+import optax
+
+import tlx
+from tlx import atomic, losses
+from tlx.checkpoint import Checkpoints
+from tlx.records import Records
+from tlx.study.cells import Cell, TargetData
+from tlx.study.context import Context
+from tlx.study.cost import size_of, step_flops
+from tlx.study.plan import Unit
+from tlx.study.pretrain import lineage
+from tlx.study.select import BY, Validation, select, validate
+from tlx.study.trials import Start, Trained, run_fused, run_in_turn, starts_of, subset_of, trials_of
+
+# Points of a stored learning curve; the loss at each is the mean since the one before.
+CURVE_POINTS = 20
+
+
+def run_unit(unit: Unit, context: Context) -> None:
+    """Train every trial of a unit and publish a record for each of its cells.
+
+    Args:
+      unit: what to do; all of its trials are run even if some of its cells have records, as a fused
+        program's last bits depend on who runs together. A record once published stays as it is.
+      context: of the study.
+    """
+    folder = context.folders.work / "work" / unit.id
+    checkpoints = Checkpoints(folder, warn=context.progress.line)
+    starts = starts_of(unit, context)
+    train = run_fused if unit.strategy == "fused" else run_in_turn
+    done = train(unit, starts, checkpoints, context)
+    records = Records(context.folders.work)
+    for budget in sorted({cell.budget for cell in unit.cells}):
+        cells = [cell for cell in unit.cells if cell.budget == budget]
+        results = _validate(unit, cells, starts, done, context)
+        rate = select(results)
+        for cell in cells:
+            if records.has(cell.id):
+                continue
+            mine = [result for result in results if result.seed == cell.seed]
+            record = _record(unit, cell, mine, rate, starts[cell.seed], done, context)
+            seconds = sum(done[trial.key].seconds for trial in trials_of(unit) if trial.cell is cell)
+            records.publish(record, {"id": cell.id, "wall_s": round(seconds, 4)})
+    if folder.exists():
+        atomic.remove_folder(folder)
+
+
+def _validate(
+    unit: Unit, cells: list[Cell], starts: dict[int, Start], done: dict[str, Trained], context: Context
+) -> list[Validation]:
+    label_N = context.targets[unit.first.target.name].validation.label_N
+    results = []
+    for trial in trials_of(unit):
+        if trial.cell in cells:
+            run, start = done[trial.key], starts[trial.cell.seed]
+            logits_NC = context.logits(unit.task, run.trainable, start.frozen, run.stats, start.inputs["validation"])
+            results.append(validate(trial.cell.seed, trial.learning_rate, run.diverged, logits_NC, label_N))
+    return results
+
+
+def _record(
+    unit: Unit,
+    cell: Cell,
+    trials: list[Validation],
+    rate: float,
+    start: Start,
+    done: dict[str, Trained],
+    context: Context,
+) -> dict[str, Any]:
+    data = context.targets[cell.target.name]
+    run = next(done[t.key] for t in trials_of(unit) if t.cell is cell and t.learning_rate == rate)
+    chosen = next(trial for trial in trials if trial.learning_rate == rate)
+    source = context.pretrained[cell.source.name] if cell.source else None
+    return {
+        "format": 1,
+        "id": cell.id,
+        "study": context.study.name,
+        "status": "diverged" if run.diverged else "ok",
+        "cell": cell.key(),
+        "config": dict(cell.identity),
+        "data": data.digests() | {"subset": _subset(cell, data, context)},
+        "trials": [
+            {
+                "lr": trial.learning_rate,
+                "status": "diverged" if trial.accuracy is None else "ok",
+                "val_accuracy": trial.accuracy,
+                "val_loss": trial.loss,
+            }
+            for trial in trials
+        ],
+        "selected": {"lr": rate, "by": BY},
+        "result": _score(unit, run, start, chosen, data, context),
+        "curve": _curve(run.losses),
+        "cost": _cost(unit, start, context),
+        "surgery": start.surgery.as_dict() if start.surgery else None,
+        "lineage": lineage(source, cell.source) if source and cell.source else None,
+        "environment": environment(context),
+    }
+
+
+def _score(
+    unit: Unit, run: Trained, start: Start, chosen: Validation, data: TargetData, context: Context
+) -> dict[str, Any]:
+    """The only place that looks at test labels, once a cell, after the choice is made."""
+    size = len(data.test.label_N)
+    if run.diverged:
+        empty = dict.fromkeys(("test_accuracy", "test_loss", "val_accuracy", "test_correct"))
+        return {**empty, "test_examples": size}
+    logits_NC = context.logits(unit.task, run.trainable, start.frozen, run.stats, start.inputs["test"])
+    accuracy, loss = losses.accuracy_and_loss(logits_NC, data.test.label_N)
+    return {
+        "test_accuracy": accuracy,
+        "test_loss": loss,
+        "val_accuracy": chosen.accuracy,
+        "test_examples": size,
+        "test_correct": round(accuracy * size),
+    }
+
+
+def _subset(cell: Cell, data: TargetData, context: Context) -> dict[str, Any]:
+    index_N = subset_of(cell, context)
+    per_class = np.bincount(data.train.label_N[index_N], minlength=data.train.num_classes)
+    digest = atomic.digest_json([int(index) for index in index_N])
+    return {"examples": len(index_N), "per_class": [int(count) for count in per_class], "digest": digest}
+
+
+def _curve(loss_S: np.ndarray) -> dict[str, Any]:
+    edges = np.unique(np.linspace(0, len(loss_S), CURVE_POINTS + 1).round().astype(int))
+    spans = list(itertools.pairwise(edges))
+    means = [float(np.mean(loss_S[a:b], dtype=np.float64)) for a, b in spans]
+    return {
+        "step": [int(b) for _, b in spans],
+        "train_loss": [mean if np.isfinite(mean) else None for mean in means],
+    }
+
+
+def _cost(unit: Unit, start: Start, context: Context) -> dict[str, Any]:
+    size = size_of(unit.task)
+    return {
+        "trainable_params": size.trainable,
+        "total_params": size.total,
+        "optimizer_bytes": size.optimizer_bytes,
+        "step_flops": step_flops(unit.task, context.study.recipe.batch_size),
+        "cached_flops": start.cached_flops,
+        "strategy": unit.strategy,
+    }
+
+
+def environment(context: Context) -> dict[str, Any]:
+    """What the last bits of a result may depend on, besides its config."""
+    device = jax.devices()[0]
+    return {
+        "tlx": tlx.__version__,
+        "jax": jax.__version__,
+        "flax": flax.__version__,
+        "optax": optax.__version__,
+        "python": platform.python_version(),
+        "backend": jax.default_backend(),
+        "device": device.device_kind,
+        "devices": context.placement.devices,
+        "compile": context.study.execution.compile,
+    }
