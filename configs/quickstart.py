@@ -20,14 +20,14 @@ def get_config(argument: str = "") -> ConfigDict:
     )
     config.adapt = ConfigDict(
         {
-            "scratch": dict(arm="scratch", method=dict(name="full"), lr=(5e-4, 1e-3, 2e-3)),
-            "random-frozen": dict(arm="random-frozen", method=dict(name="head"), lr=(1e-3, 1e-2, 1e-1)),
-            "probe": dict(arm="transfer", method=dict(name="head"), lr=(1e-3, 1e-2, 1e-1)),
-            "full": dict(arm="transfer", method=dict(name="full"), lr=(5e-4, 1e-3, 2e-3)),
-            "lora": dict(arm="transfer", method=dict(name="lora", rank=4, alpha=8.0), lr=(1e-3, 3e-3, 1e-2)),
+            "scratch": {"arm": "scratch", "method": {"name": "full"}, "lr": (1e-3, 2e-3, 4e-3)},
+            "random_frozen": {"arm": "random-frozen", "method": {"name": "head"}, "lr": (3e-2, 1e-1, 3e-1)},
+            "probe": {"arm": "transfer", "method": {"name": "head"}, "lr": (1e-2, 3e-2, 1e-1)},
+            "full": {"arm": "transfer", "method": {"name": "full"}, "lr": (1e-3, 2e-3, 4e-3)},
+            "lora": {"arm": "transfer", "method": {"name": "lora", "rank": 4, "alpha": 8.0}, "lr": (3e-3, 1e-2, 3e-2)},
         }
     )
     config.budgets = (20, 100, 1000)
     config.seeds = (0, 1, 2, 3, 4)
-    config.train = ConfigDict(dict(steps=150, batch_size=16, weight_decay=0.01))
+    config.train = ConfigDict(dict(steps=200, batch_size=16, weight_decay=0.01))
     return config

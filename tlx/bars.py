@@ -24,7 +24,7 @@ class Bars:
             disable=not self._console.is_terminal,
         )
         self._tasks: dict[str, TaskID] = {}
-        self._done: dict[str, list[int]] = {}
+        self._left: dict[str, int] = {}
         self._lock = threading.Lock()
 
     def __enter__(self) -> "Bars":
@@ -44,17 +44,17 @@ class Bars:
         """A bar appears."""
         with self._lock:
             self._tasks[task] = self._progress.add_task(task, total=total, completed=done)
-            self._done[task] = [done, total]
+            self._left[task] = total - done
 
     def advance(self, task: str, units: int) -> None:
         """A bar grows; a full one becomes a line."""
+        if units == 0:
+            return
         with self._lock:
             self._progress.advance(self._tasks[task], units)
-            count = self._done[task]
-            count[0] += units
-            full = count[0] >= count[1] and units > 0
+            self._left[task] -= units
+            full = self._left[task] == 0
             if full:
                 self._progress.remove_task(self._tasks[task])
-                count[1] = sys.maxsize
         if full:
             self.line(f"done: {task}")

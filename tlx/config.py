@@ -3,7 +3,7 @@
 import difflib
 import importlib.util
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,11 +86,11 @@ def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
       ConfigError: a field that does not exist or a value that will not do.
     """
     pairs = [_split_override(text) for text in overrides]
-    config = _read(spec)
     # What names a method or a model decides which fields there are, so it is set before they are filled in.
-    kinds = [(path, text) for path, text in pairs if path in _kind_paths(config)]
-    config = _override(config, kinds)
+    kinds = [pair for pair in pairs if re.fullmatch(r"config\.(model|adapt\..+\.method)\.name", pair[0])]
+    config = _override(_read(spec), kinds)
     config = _override(_filled(config), [pair for pair in pairs if pair not in kinds])
+    config = _filled(config)
     _check_whole(config)
     config.lock()
     return config
@@ -130,43 +130,52 @@ def _split_override(text: str) -> tuple[str, str]:
     return path, value
 
 
-def _kind_paths(config: ConfigDict) -> list[str]:
-    return ["config.model.name", *(f"config.adapt.{entry}.method.name" for entry in config.get("adapt", {}))]
-
-
 def _override(config: ConfigDict, pairs: Sequence[tuple[str, str]]) -> ConfigDict:
-    for path, value in pairs:
-        current = _lookup(config, path)
+    for path, text in pairs:
+        holder, name, index = _lookup(config, path)
+        current = holder[name] if index is None else holder[name][index]
         if isinstance(current, ConfigDict):
             raise ConfigError(path, f"is a block; set one of its fields ({', '.join(sorted(current))})")
-        values = flags.FlagValues()
-        argv = ["tlx", f"--{path}={value}"]
-        try:
-            config_flags.DEFINE_config_dict("config", config, flag_values=values, lock_config=False, sys_argv=argv)
-            values(argv)
-        except Exception:
-            # The parsers of absl and ml_collections raise half a dozen types; all mean the same to the user.
-            raise ConfigError(path, f"expected {Field(current, '').expected()}, got {value!r}") from None
-        config = values.config
+        value = _parse(current, text)
+        if index is not None:
+            value = (*holder[name][:index], value, *holder[name][index + 1 :])
+        with holder.ignore_type():
+            holder[name] = value
     return config
 
 
-def _lookup(config: ConfigDict, path: str) -> Any:
-    """The value an override would replace."""
+def _parse(current: Any, text: str) -> Any:
+    """The value that ml_collections makes of a text, or the text for the field's own check to refuse."""
+    values = flags.FlagValues()
+    argv = ["tlx", f"--config.value={text}"]
+    try:
+        config_flags.DEFINE_config_dict("config", ConfigDict({"value": current}), flag_values=values, sys_argv=argv)
+        values(argv)
+    except Exception:
+        # The parsers of absl and ml_collections raise half a dozen types; all mean the same.
+        return text
+    return values.config.value
+
+
+def _lookup(config: ConfigDict, path: str) -> tuple[ConfigDict, str, int | None]:
+    """Where the value an override replaces stands: its block, its name there, and which item of a tuple it is."""
     node: Any = config
     walked = "config"
+    place: tuple[ConfigDict, str, int | None] = config, "", None
     for part in re.findall(r"[^.\[\]]+|\[\d+\]", path.removeprefix("config.")):
         if part.startswith("["):
             index = int(part[1:-1])
             if not isinstance(node, tuple | list) or index >= len(node):
                 raise ConfigError(path, f"{walked} has no item {index}")
+            place = *place[:2], index
             node, walked = node[index], walked + part
             continue
         if not isinstance(node, ConfigDict) or part not in node:
             options = list(node) if isinstance(node, ConfigDict) else []
             raise ConfigError(f"{walked}.{part}", f"no such field{suggest(part, options)}")
+        place = node, part, None
         node, walked = node[part], f"{walked}.{part}"
-    return node
+    return place
 
 
 def _filled(config: ConfigDict) -> ConfigDict:
@@ -209,15 +218,17 @@ def _kind(where: str, kinds: Mapping[str, Fields], given: Any) -> dict[str, Any]
 
 
 def _check_whole(config: ConfigDict) -> None:
-    """Checks again after the overrides, then what concerns several fields."""
-    checked = _filled(config)
-    config.update(checked)
+    """Checks what concerns several fields."""
     for name in ("targets", "adapt"):
         if not config[name]:
             raise ConfigError(f"config.{name}", "expected at least one, got none")
-    for name, _ in _names(config):
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._ +-]*", name):
-            raise ConfigError(f"config.{name}", "expected a name of letters, digits, '.', '_', '+' and '-'")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", config.name):
+        raise ConfigError("config.name", f"expected letters, digits, '.', '_' and '-', got {config.name!r}")
+    for block in NAMED:
+        for name in config[block]:
+            # An override addresses it as `--config.adapt.NAME`, which ml_collections reads as Python.
+            if not name.isidentifier():
+                raise ConfigError(f"config.{block}", f"expected names of letters, digits and '_', got {name!r}")
     arms = {entry: config.adapt[entry].arm for entry in config.adapt}
     scratch = [entry for entry, arm in arms.items() if arm == "scratch"]
     if len(scratch) != 1:
@@ -237,10 +248,3 @@ def _check_whole(config: ConfigDict) -> None:
         raise ConfigError("config.mesh.data", "expected a number of devices, or -1 for all, got 0")
     if config["compile"] == "pmap" and config.mesh.fsdp != 1:
         raise ConfigError("config.mesh.fsdp", f"expected 1 with config.compile='pmap', got {config.mesh.fsdp}")
-
-
-def _names(config: ConfigDict) -> Iterator[tuple[str, str]]:
-    yield config.name, "name"
-    for block in NAMED:
-        for item in config[block]:
-            yield item, block

@@ -17,7 +17,7 @@ class Study:
 
     records: list[Record] = field(default_factory=list)
     manifest: dict[str, Any] = field(default_factory=dict)
-    timings: list[dict[str, Any]] = field(default_factory=list)
+    timings: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def _hex(*parts: object) -> str:
@@ -56,7 +56,7 @@ def make_record(
         "study": "quickstart",
         "status": "ok",
         "cell": cell,
-        "config": {"steps": 100, "batch": 16},
+        "config": {"model": {"name": "mlp"}, "recipe": {"steps": 100, "batch_size": 16}},
         "data": {
             "train": part("train", 1197),
             "validation": part("validation", 200),
@@ -86,13 +86,10 @@ def make_record(
             "optimizer_bytes": 12400,
             "step_flops": 1.2e8,
             "cached_flops": 0,
-            "program": "full",
             "strategy": "loop",
         },
         "surgery": {"copied": ["body/kernel"], "reset": ["head/kernel"], "left_out": []} if start else None,
-        "lineage": {"source": source, "checkpoint": _hex(source), "source_test_accuracy": 0.95}
-        if start
-        else None,
+        "lineage": {"source": source, "checkpoint": _hex(source), "source_test_accuracy": 0.95} if start else None,
         "environment": {"jax": "0.12.0.1", "device": "cpu"},
     }
     for path, value in changes.items():
@@ -105,11 +102,10 @@ def make_record(
 
 
 def diverge(record: Record) -> Record:
-    """The same cell, diverged at every learning rate."""
+    """The same cell, diverged."""
     lost = copy.deepcopy(record)
     lost["status"] = "diverged"
-    lost["selected"] = {"lr": None, "by": "mean validation accuracy over seeds"}
-    lost["result"] = dict.fromkeys(lost["result"])
+    lost["result"] = {**dict.fromkeys(lost["result"]), "test_examples": 400}
     return lost
 
 
@@ -126,7 +122,7 @@ def make_study(records: Sequence[Record], lost: Sequence[Record] = (), **manifes
             "config": {"study": "quickstart", "seeds": 5},
             **manifest,
         },
-        timings=[{"id": record["id"], "wall_s": 1.5, "compile_s": 0.25} for record in records],
+        timings={record["id"]: {"id": record["id"], "wall_s": 1.5, "compile_s": 0.25} for record in records},
     )
 
 

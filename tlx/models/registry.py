@@ -56,7 +56,7 @@ class Model:
     @property
     def stages(self) -> tuple[str, ...]:
         """Names of its stages, input first."""
-        return self.module.stages()  # type: ignore[no-any-return, operator]
+        return self.module.stages()
 
     def init(self, seed: jax.Array | int) -> dict[str, Any]:
         """Fresh variables; each leaf depends on the seed and its own path only.

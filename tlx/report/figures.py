@@ -1,6 +1,6 @@
 """The two pictures of a comparison: accuracy against labels, and the gain of each method."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -45,7 +45,7 @@ def label_curves(made: Comparison, marks: Palette | None = None, name: str = "ac
     marks = marks or palette(made.rows)
     title = f"Accuracy on {shorten(made.target)}"
     small = _subtitle(made, rows)
-    alt = f"Test accuracy in percent on {made.target}: {_said(rows, wording.accuracy)}."
+    alt = f"Test accuracy on {made.target} against labels for {_said(rows)}."
     if len({row.budget for row, _ in rows}) > 1:
         return Picture(name, alt, *_curves([row for row, _ in rows], marks, name, title, small))
     title += f" with {wording.labels(rows[0][0].budget)}" if rows else ""
@@ -67,7 +67,7 @@ def gain_bars(made: Comparison, marks: Palette | None = None, name: str = "gain"
     title += f" with {wording.labels(budgets.pop())}" if len(budgets) == 1 else ""
     unsure = any(not (value.above_zero or value.below_zero) for _, value in rows if value.kind != "none")
     small = _subtitle(made, rows) + ("; pale: interval includes 0" if unsure else "")
-    alt = f"Gain over scratch in percentage points on {made.target}: {_said(rows, wording.gain)}."
+    alt = f"Gain over scratch on {made.target} for {_said(rows)}."
     unit = "gain over paired scratch (percentage points)"
     return Picture(name, alt, *strips(rows, marks, name, Words(title, small, unit), draw_bar))
 
@@ -156,10 +156,11 @@ def _apart(wanted: Sequence[float], gap: float, tall: float) -> list[float]:
 
 def _subtitle(made: Comparison, rows: Sequence[tuple[Row, Interval]]) -> str:
     start = f"from {shorten(made.source)}; " if made.source is not None else ""
-    some = any(value.kind != "none" for _, value in rows)
-    return start + ("mean over seeds with 95 % interval" if some else "mean; too few seeds for an interval")
+    if any(value.kind != "none" for _, value in rows):
+        return f"{start}mean over seeds with 95 % interval"
+    return f"{start}mean over seeds, too few for an interval" if rows else start.removesuffix("; ")
 
 
-def _said(rows: Sequence[tuple[Row, Interval]], show: Callable[[Interval], str]) -> str:
-    said = [f"{row.name} at {wording.labels(row.budget)} {show(value)}" for row, value in rows]
-    return "; ".join(said) or "no results yet"
+def _said(rows: Sequence[tuple[Row, Interval]]) -> str:
+    names = dict.fromkeys(row.name for row, _ in rows)
+    return wording.listing(names) if names else "no method yet"

@@ -3,9 +3,10 @@
 import re
 from collections.abc import Iterable
 
-from tlx.report.page import NOTES, Page, Section, Table
+from tlx.report.page import NOTES, Page, Section
+from tlx.report.table import Table
 
-_SPECIAL = re.compile(r"([\\`*\[\]|#~])")
+_SPECIAL = re.compile(r"([\\`*|~]|(?<=\])\()")  # a parenthesis only where it would make a link
 
 
 def markdown(page: Page) -> str:
@@ -14,7 +15,7 @@ def markdown(page: Page) -> str:
     parts += [", ".join(f"{_plain(name)}: {_plain(value)}" for name, value in page.facts) + "."]
     for section in page.sections:
         parts += _section(section)
-    parts += [f"{_plain(note)}" for note in NOTES]
+    parts += [_plain(note) for note in NOTES]
     if page.unfinished:
         parts += ["## Missing or diverged", "\n".join(f"- {_plain(line)}" for line in page.unfinished)]
     for title, table in (("Data", page.data), ("Sources", page.sources), ("Environment", page.environment)):
@@ -34,11 +35,11 @@ def _section(section: Section) -> Iterable[str]:
 
 def _table(table: Table) -> str:
     """Numbers to the right; a group's heading is a row of its own."""
-    lines = [table.head, (":--", *["--:"] * (len(table.head) - 1))]
-    written = [" | ".join(map(_plain, lines[0])), " | ".join(lines[1])]
+    others = len(table.head) - 1
+    written = [" | ".join(map(_plain, table.head)), " | ".join([":--", *["--:"] * others])]
     for heading, rows in table.groups:
         if heading:
-            written.append(" | ".join([f"**{_plain(heading)}**", *[""] * (len(table.head) - 1)]))
+            written.append(" | ".join([f"**{_plain(heading)}**", *[""] * others]))
         written += [" | ".join(map(_plain, row)) for row in rows]
     return "\n".join(f"| {line} |" for line in written)
 

@@ -2,33 +2,26 @@
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tlx.report import wording
+from tlx.report import provenance, wording
 from tlx.report.canvas import Palette, Picture, palette
 from tlx.report.figures import gain_bars, label_curves
 from tlx.report.pairing import Record
 from tlx.report.sentence import one_sentence
 from tlx.report.summary import Comparison, Row, comparisons, summarise
+from tlx.report.table import Table
+from tlx.report.wording import amount, duration, percent, span
 
 NOTES = (
-    "Accuracies are test accuracies in percent. Gains are in percentage points over the scratch cell of the same "
-    "target, labels and seed.",
-    "Intervals cover 95 % over seeds: Student's t for 3 to 9 seeds, the BCa bootstrap from 10, none below 3. They "
-    "are not adjusted for the number of comparisons.",
+    "Accuracies are test accuracies in percent. Gains are in percentage points over the scratch cell of the "
+    "same target, labels and seed.",
+    "Intervals cover 95 % over seeds: Student's t for 3 to 9 seeds, the BCa bootstrap from 10, none below 3. "
+    "They are not adjusted for the number of comparisons.",
     f"{wording.WORSE} marks a gain whose interval lies below 0. Diverged cells are left out of the means.",
 )
-_DIGITS = 16  # of a digest: enough to compare by eye
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows of text, in groups that may have a heading; column 0 names the row."""
-
-    head: tuple[str, ...]
-    groups: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...]
 
 
 @dataclass(frozen=True)
@@ -38,7 +31,13 @@ class Section:
     title: str
     results: Table
     costs: Table
-    pictures: tuple[Picture, ...]
+    accuracy: Picture
+    gain: Picture
+
+    @property
+    def pictures(self) -> tuple[Picture, ...]:
+        """Both pictures."""
+        return self.accuracy, self.gain
 
 
 @dataclass(frozen=True)
@@ -59,26 +58,25 @@ class Page:
     rows: tuple[Row, ...]
 
 
-def make_page(records: Iterable[Record], manifest: Mapping[str, Any], timings: Iterable[Mapping[str, Any]]) -> Page:
+def make_page(records: Iterable[Record], manifest: Mapping[str, Any], timings: Mapping[str, Mapping[str, Any]]) -> Page:
     """Everything a report says about a study; arguments as for `tlx.report.write`."""
     found = {record["id"]: record for record in records}
-    walls = {item["id"]: item for item in timings}
     planned = [item["id"] for item in manifest["cells"]]
     there = [found[cell] for cell in planned if cell in found]
-    rows = summarise(there, manifest, walls.values())
+    rows = summarise(there, manifest, timings)
     made = comparisons(rows)
     marks = palette(rows)
     names = _file_names(made)
     return Page(
         study=manifest["study"],
         sentence=one_sentence(rows),
-        facts=_facts(there, planned, walls, extra=len(found) - len(there)),
+        facts=_facts(there, planned, timings, extra=len(found) - len(there)),
         sections=tuple(_section(one, marks, name) for one, name in zip(made, names, strict=True)),
         unfinished=_unfinished(manifest, found),
-        data=_data(there),
-        sources=_sources(there),
-        environment=_environment(there),
-        cells=_cells(there, walls),
+        data=provenance.data(there),
+        sources=provenance.sources(there),
+        environment=provenance.environment(there),
+        cells=provenance.cells(there, timings),
         command=manifest["command"],
         config=json.dumps(manifest["config"], indent=2, sort_keys=True, ensure_ascii=False),
         rows=tuple(rows),
@@ -86,8 +84,8 @@ def make_page(records: Iterable[Record], manifest: Mapping[str, Any], timings: I
 
 
 def _section(made: Comparison, marks: Palette, name: str) -> Section:
-    pictures = (label_curves(made, marks, f"accuracy{name}"), gain_bars(made, marks, f"gain{name}"))
-    return Section(made.title, _results(made), _costs(made), pictures)
+    accuracy = label_curves(made, marks, f"accuracy{name}")
+    return Section(made.title, _results(made), _costs(made), accuracy, gain_bars(made, marks, f"gain{name}"))
 
 
 def _results(made: Comparison) -> Table:
@@ -107,29 +105,36 @@ def _gain(row: Row) -> str:
 
 
 def _costs(made: Comparison) -> Table:
-    columns: tuple[tuple[str, Callable[[Row], float | None], Callable[[float | None], str]], ...] = (
-        ("Trained parameters", lambda row: row.trainable_params, wording.amount),
-        ("of all", lambda row: row.trainable_share, wording.percent),
-        ("Optimizer state", lambda row: row.optimizer_bytes, lambda value: wording.amount(value, "B")),
-        ("FLOPs per step", lambda row: row.step_flops, wording.amount),
-        ("FLOPs once per example", lambda row: row.cached_flops, wording.amount),
-        ("Time per cell", lambda row: row.wall_s, wording.duration),
+    """One line for each method; a cost that changes with the budget as its lowest and highest value."""
+    head = (
+        "Method",
+        "Trained parameters",
+        "Optimizer state",
+        "FLOPs per step",
+        "FLOPs once per example",
+        "Time per cell",
     )
     lines = []
     for key in dict.fromkeys((row.arm, row.entry) for row in made.rows):
         rows = [row for row in made.rows if (row.arm, row.entry) == key]
-        cells = [rows[0].name]
-        for _, value, say in columns:
-            known = sorted(number for row in rows if (number := value(row)) is not None)
-            cells.append(wording.span(say(number) for number in known))
-        lines.append(tuple(cells))
-    return Table(("Method", *(name for name, _, _ in columns)), (("", tuple(lines)),))
+        trained = span((row.trainable_params for row in rows), amount)
+        share = span((row.trainable_share for row in rows), percent)
+        line = (
+            rows[0].name,
+            trained if trained == wording.UNKNOWN else f"{trained} ({share})",
+            span((row.optimizer_bytes for row in rows), lambda size: amount(size, "B")),
+            span((row.step_flops for row in rows), amount),
+            span((row.cached_flops for row in rows), amount),
+            span((row.wall_s for row in rows), duration),
+        )
+        lines.append(line)
+    return Table(head, (("", tuple(lines)),))
 
 
 def _facts(
-    there: Sequence[Record], planned: Sequence[str], walls: Mapping[str, Mapping[str, Any]], extra: int
+    there: Sequence[Record], planned: Sequence[str], timings: Mapping[str, Mapping[str, Any]], extra: int
 ) -> tuple[tuple[str, str], ...]:
-    times = [walls[cell]["wall_s"] for cell in planned if cell in walls and walls[cell].get("wall_s") is not None]
+    times = [timings[cell]["wall_s"] for cell in planned if cell in timings and timings[cell].get("wall_s") is not None]
     done = sum(record["status"] == "ok" for record in there)
     facts = [
         ("cells done", f"{done} of {len(planned)}"),
@@ -137,9 +142,9 @@ def _facts(
         ("missing", str(len(planned) - len(there))),
         (
             "learning rates tried per cell",
-            wording.span(str(n) for n in sorted({len(r["trials"]) for r in there})),
+            span((len(record["trials"]) for record in there), amount),
         ),
-        ("total time", wording.duration(sum(times) if times else None)),
+        ("total time", duration(sum(times) if times else None)),
     ]
     if extra:
         facts.append(("records of other cells, left out", str(extra)))
@@ -152,77 +157,11 @@ def _unfinished(manifest: Mapping[str, Any], found: Mapping[str, Record]) -> tup
         record = found.get(item["id"])
         if record is None or record["status"] != "ok":
             cell = item["cell"]
+            state = "missing" if record is None else "diverged"
             start = f" from {cell['source']}" if cell["source"] is not None else ""
-            where = f"{cell['entry']}{start} on {cell['target']}, {wording.labels(cell['budget'])}, seed {cell['seed']}"
-            lines.append(f"{'missing' if record is None else 'diverged'}: {where} ({item['id']})")
+            place = f"{cell['target']}, {wording.labels(cell['budget'])}, seed {cell['seed']}"
+            lines.append(f"{state}: {cell['entry']}{start} on {place} ({item['id']})")
     return tuple(lines)
-
-
-def _data(there: Iterable[Record]) -> Table:
-    lines = {}
-    for record in there:
-        for part in ("train", "validation", "test"):
-            data = record["data"][part]
-            line = (part, data["split"], str(data["examples"]), data["digest"][:_DIGITS])
-            lines.setdefault(record["cell"]["target"], {})[line] = None
-    groups = tuple((target, tuple(found)) for target, found in lines.items())
-    return Table(("Part", "Split", "Examples", "Digest"), groups)
-
-
-def _sources(there: Iterable[Record]) -> Table:
-    lines = {}
-    for record in there:
-        if record["lineage"] is not None:
-            origin = record["lineage"]
-            score = wording.percent(origin["source_test_accuracy"])
-            lines[(origin["source"], score, origin["checkpoint"][:_DIGITS])] = None
-    return Table(("Source", "Its test accuracy", "Checkpoint"), (("", tuple(lines)),))
-
-
-def _environment(there: Iterable[Record]) -> Table:
-    values: dict[str, dict[str, None]] = {}
-    for record in there:
-        for name, value in record["environment"].items():
-            values.setdefault(name, {})[value if isinstance(value, str) else json.dumps(value)] = None
-    lines = tuple((name, ", ".join(sorted(values[name]))) for name in sorted(values))
-    return Table(("What", "Value"), (("", lines),))
-
-
-def _cells(there: Iterable[Record], walls: Mapping[str, Mapping[str, Any]]) -> Table:
-    head = (
-        "Method",
-        "Source",
-        "Target",
-        "Labels",
-        "Seed",
-        "Rate",
-        "Validation, %",
-        "Test, %",
-        "Time",
-        "Subset",
-        "Record",
-    )
-    lines = []
-    for record in there:
-        cell, result = record["cell"], record["result"]
-        rate = record["selected"]["lr"]
-        ok = record["status"] == "ok"
-        lines.append(
-            (
-                cell["entry"],
-                cell["source"] or wording.UNKNOWN,
-                cell["target"],
-                str(cell["budget"]),
-                str(cell["seed"]),
-                wording.UNKNOWN if rate is None else f"{rate:g}",
-                f"{100 * result['val_accuracy']:.1f}" if ok else "diverged",
-                f"{100 * result['test_accuracy']:.1f}" if ok else "diverged",
-                wording.duration(walls.get(record["id"], {}).get("wall_s")),
-                record["data"]["subset"]["digest"][:_DIGITS],
-                record["id"],
-            )
-        )
-    return Table(head, (("", tuple(lines)),))
 
 
 def _file_names(made: Sequence[Comparison]) -> list[str]:

@@ -21,7 +21,10 @@ _SHARED = (
     "data.test.split",
     "data.subset.digest",
     "data.subset.examples",
+    "result.test_examples",
 )
+# Settings that must be equal as a whole, their names being the model's and the optimizer's own.
+_SETTINGS = ("config.model", "config.recipe")
 
 
 @dataclass(frozen=True)
@@ -81,32 +84,35 @@ def check_pair(record: Record, scratch: Record) -> None:
     """Refuse two records whose difference would show more than where they started from.
 
     Raises:
-      PairingError: naming the first field in which data, budget, evaluation or tuning effort differ.
+      PairingError: naming the first field in which data, budget, evaluation, recipe or tuning effort differ.
     """
     for field in _SHARED:
-        _refuse_unequal(field, _at(record, field), _at(scratch, field), record, scratch)
-    if "diverged" not in (record["status"], scratch["status"]):
-        field = "result.test_examples"
-        _refuse_unequal(field, _at(record, field), _at(scratch, field), record, scratch)
-    _refuse_unequal("trials", len(record["trials"]), len(scratch["trials"]), record, scratch)
+        ours, theirs = _at(record, field), _at(scratch, field)
+        if ours is None or ours != theirs:
+            raise _refusal(field, ours, theirs, record, scratch)
+    for name in _SETTINGS:
+        ours, theirs = _at(record, name) or {}, _at(scratch, name) or {}
+        for key in sorted(ours.keys() | theirs.keys()):
+            if ours.get(key) != theirs.get(key):
+                raise _refusal(f"{name}.{key}", ours.get(key), theirs.get(key), record, scratch)
+    if len(record["trials"]) != len(scratch["trials"]):
+        raise _refusal("trials", len(record["trials"]), len(scratch["trials"]), record, scratch)
 
 
-def _refuse_unequal(field: str, ours: Any, theirs: Any, record: Record, scratch: Record) -> None:
-    if ours != theirs or ours is None:
-        unit = " learning rates" if field == "trials" else ""
-        entry = record["cell"]["entry"]
-        raise PairingError(
-            f"{field}: {entry!r}, record {record['id']}, has {ours!r}{unit}, its scratch record {scratch['id']} "
-            f"has {theirs!r}; run both arms with the same settings to compare them"
-        )
+def _refusal(field: str, ours: Any, theirs: Any, record: Record, scratch: Record) -> PairingError:
+    return PairingError(
+        f"{field}: {record['cell']['entry']!r}, record {record['id']}, has {ours!r}, its scratch record "
+        f"{scratch['id']} has {theirs!r}; run both arms with the same settings to compare them"
+    )
 
 
 def _refuse_twice(first: Record, second: Record) -> None:
     if first is not second:
         cell = second["cell"]
+        place = f"{cell['target']!r} with {cell['budget']} labels and seed {cell['seed']}"
         raise PairingError(
-            f"cell: records {first['id']} and {second['id']} are both {cell['entry']!r} on {cell['target']!r} "
-            f"with {cell['budget']} labels and seed {cell['seed']}; report one study at a time"
+            f"cell: records {first['id']} and {second['id']} are both {cell['entry']!r} on {place}; "
+            "report one study at a time"
         )
 
 

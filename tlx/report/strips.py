@@ -75,11 +75,13 @@ def strips(
                     _number(axes, height, draw(axes, height, value, marks[row.arm, row.entry]))
                     height += 1
             height += 0.5
-        if not rows:
-            axes.annotate("no results yet", (0.5, 0.5), xycoords="axes fraction", ha="center", color=INK)
         if draw is draw_bar:
             axes.axvline(0, color=INK, linewidth=1.0)
         _tidy(axes, shown, words.unit)
+        if not rows:
+            axes.clear()
+            axes.set_axis_off()
+            axes.annotate("no results yet", (0.5, 0.5), xycoords="axes fraction", ha="center", color=INK)
         return svg_and_png(figure, name)
 
 
@@ -97,7 +99,7 @@ def draw_dot(axes: Axes, height: float, value: Interval, mark: Mark) -> str:
     """A dot with its interval, in percent."""
     ends = [100 * value.low, 100 * value.high]
     axes.plot(ends, [height, height], color=mark.colour, linewidth=1.8, solid_capstyle="butt")
-    axes.plot([100 * value.mean], [height], color=mark.colour, marker=mark.marker, markersize=6)
+    axes.plot([100 * value.mean], [height], color=mark.colour, marker=mark.marker, markersize=5)
     return f"{100 * value.mean:.1f}"
 
 

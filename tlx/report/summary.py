@@ -28,10 +28,10 @@ class Row:
       optimizer_bytes: size of the optimizer's state.
       step_flops: floating-point operations of one training step.
       cached_flops: floating-point operations spent once per example on cached features.
-      wall_s: seconds per cell, all its learning rates included; None if unknown.
+      wall_s: seconds for a cell with all its learning rates; None if unknown.
       seeds_done: seeds with a result.
       seeds_expected: seeds that the study plans.
-      diverged: seeds that diverged at every learning rate.
+      diverged: seeds that diverged, which no mean includes.
     """
 
     source: str | None
@@ -78,14 +78,14 @@ class Comparison:
 
 
 def summarise(
-    records: Iterable[Record], manifest: Mapping[str, Any], timings: Iterable[Mapping[str, Any]] = ()
+    records: Iterable[Record], manifest: Mapping[str, Any], timings: Mapping[str, Mapping[str, Any]]
 ) -> list[Row]:
     """One row for each source, target, entry, arm and budget that the study plans.
 
     Args:
       records: any order; those of cells outside the manifest are left out.
       manifest: the study's `cells`, each with its `id` and `cell`.
-      timings: `id` and `wall_s` of cells, as far as known.
+      timings: by cell id, as far as known: `wall_s` in seconds.
 
     Returns:
       Rows by target, then budget, then scratch, random-frozen and the transfers, in the manifest's order.
@@ -99,14 +99,13 @@ def summarise(
     ids = {item["id"] for item in manifest["cells"]}
     found = {record["id"]: record for record in records if record["id"] in ids}
     gains = {made.record["id"]: made.gain for made in pair(found.values())}
-    walls = {item["id"]: item.get("wall_s") for item in timings}
     targets = list(dict.fromkeys(target for _, target, *_ in planned))
 
     def rank(key: _Key) -> tuple[int, int, int]:
         return targets.index(key[1]), key[4], _ARMS.index(key[3])
 
     # sorted() is stable: within an arm the manifest's order stays
-    return [_row(key, planned[key], found, gains, walls) for key in sorted(planned, key=rank)]
+    return [_row(key, planned[key], found, gains, timings) for key in sorted(planned, key=rank)]
 
 
 def comparisons(rows: Iterable[Row]) -> list[Comparison]:
@@ -126,7 +125,7 @@ def _row(
     cells: Sequence[str],
     found: Mapping[str, Record],
     gains: Mapping[str, float | None],
-    walls: Mapping[str, float | None],
+    timings: Mapping[str, Mapping[str, Any]],
 ) -> Row:
     source, target, entry, arm, budget = key
     there = [found[cell] for cell in cells if cell in found]
@@ -146,7 +145,7 @@ def _row(
         optimizer_bytes=_mean(cost["optimizer_bytes"] for cost in costs),
         step_flops=_mean(cost["step_flops"] for cost in costs),
         cached_flops=_mean(cost["cached_flops"] for cost in costs),
-        wall_s=_mean(walls.get(cell) for cell in cells),
+        wall_s=_mean(timings[cell].get("wall_s") for cell in cells if cell in timings),
         seeds_done=len(done),
         seeds_expected=len(cells),
         diverged=len(there) - len(done),

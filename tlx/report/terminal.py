@@ -3,11 +3,27 @@
 from collections.abc import Iterable
 
 from rich.box import SIMPLE_HEAD
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from tlx.report import wording
 from tlx.report.summary import Comparison, Row, comparisons
+from tlx.report.write import Report
+
+_PIPE_WIDTH = 100  # columns when the output is a file or a pipe
+
+
+def show(report: Report) -> None:
+    """Print the answer, the tables and where the files are."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=_PIPE_WIDTH)
+    console.print(Text(report.sentence, style="bold"))
+    for table in tables(report.rows):
+        console.print()
+        console.print(table)
+    console.print(Text(f"\nThe report: {report.html}"), soft_wrap=True)
 
 
 def tables(rows: Iterable[Row]) -> list[Table]:

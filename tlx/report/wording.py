@@ -1,7 +1,7 @@
 """Numbers as a reader wants them: one place, so that terminal, Markdown and HTML say the same."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from tlx.measure.stats import Interval
 from tlx.report.summary import Row
@@ -74,10 +74,13 @@ def duration(seconds: float | None) -> str:
     return f"{seconds / 60:.1f} min" if seconds < 5970 else f"{seconds / 3600:.1f} h"
 
 
-def span(texts: Iterable[str]) -> str:
-    """Texts of rising values as one: the only one, or the first and the last."""
-    known = list(dict.fromkeys(text for text in texts if text != UNKNOWN))
-    return UNKNOWN if not known else known[0] if len(known) == 1 else f"{known[0]} to {known[-1]}"
+def span(values: Iterable[float | None], say: Callable[[float], str]) -> str:
+    """The lowest and the highest of the known values, e.g. `1.2 s to 3.4 s`, or the one if they read the same."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return UNKNOWN
+    low, high = say(min(known)), say(max(known))
+    return low if low == high else f"{low} to {high}"
 
 
 def listing(words: Iterable[str]) -> str:

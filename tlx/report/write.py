@@ -1,7 +1,8 @@
 """The report's files."""
 
+import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,16 +32,26 @@ class Report:
     html: Path
     figures: tuple[Path, ...]
 
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as JSON can hold them: None for what is not a number."""
+        return {
+            "sentence": self.sentence,
+            "rows": [_plain(asdict(row)) for row in self.rows],
+            "markdown": str(self.markdown),
+            "html": str(self.html),
+            "figures": [str(path) for path in self.figures],
+        }
+
 
 def write(
-    records: Iterable[Record], manifest: Mapping[str, Any], timings: Iterable[Mapping[str, Any]], folder: Path
+    records: Iterable[Record], manifest: Mapping[str, Any], timings: Mapping[str, Mapping[str, Any]], folder: Path
 ) -> Report:
-    """Write `report.md`, `report.html` and `figures/*.png`; the same records give the same bytes but for times.
+    """Write `report.md`, `report.html` and `figures/*.png`; only times differ between two writes.
 
     Args:
       records: the study's records, any order; those outside the manifest are left out.
       manifest: the study's planned cells, command and config.
-      timings: `id` and `wall_s` (seconds) of cells, as far as known.
+      timings: by cell id, as far as known: `wall_s` in seconds.
       folder: where the files go; it is made if it is missing.
 
     Raises:
@@ -56,3 +67,9 @@ def write(
     write_bytes(report.markdown, markdown(page).encode())
     write_bytes(report.html, html(page).encode())
     return report
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return None if isinstance(value, float) and math.isnan(value) else value

@@ -1,5 +1,6 @@
 """The training runs of one unit: every cell at every learning rate."""
 
+import functools
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -237,7 +238,7 @@ def run_in_turn(unit: Unit, starts: dict[int, Start], checkpoints: Checkpoints, 
             unit.task,
             state,
             start.frozen,
-            Resident(placed[trial.cell.seed], lambda a, b, cell=trial.cell: batch_table(cell, context, a, b)),
+            Resident(placed[trial.cell.seed], functools.partial(batch_table, trial.cell, context)),
             placement=context.placement,
             programs=context.programs,
             chunk=unit.chunk,

@@ -1,0 +1,102 @@
+"""Kill the real program at random instants, start it again, and compare every byte that is not a time."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tlx.records import Records
+
+CONFIG = Path(__file__).parents[2] / "configs" / "quickstart.py"
+SMALL = (
+    "--config.model.depth=2",
+    "--config.model.width=32",
+    "--config.sources.mnist.steps=100",
+    "--config.budgets=(20,60)",
+    "--config.seeds=(0,1)",
+    "--config.train.steps=75",
+    "--config.checkpoint.every_seconds=0",
+)
+KILLS = 10
+SEED = 20
+
+
+def start(work: Path, data_dir: Path, *more: str) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "tlx.cli", "run", str(CONFIG), "--workdir", str(work), "--data-dir", str(data_dir)]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("JAX_", "XLA_"))}
+    return subprocess.Popen(
+        [*command, *SMALL, *more], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    )
+
+
+def finish(process: "subprocess.Popen[bytes]") -> str:
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err.decode()
+    return out.decode()
+
+
+def contents(work: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted((work / "records").iterdir())}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Path:
+    work = tmp_path_factory.mktemp("undisturbed")
+    finish(start(work, data_dir))
+    return work
+
+
+@pytest.mark.chaos
+def test_killed_runs_end_with_the_records_of_an_undisturbed_one(
+    tmp_path: Path, data_dir: Path, undisturbed: Path
+) -> None:
+    chance = random.Random(SEED)
+    kills = 0
+    while kills < KILLS:
+        process = start(tmp_path, data_dir)
+        try:
+            process.wait(timeout=chance.uniform(2.5, 8.0))
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            kills += 1
+        process.communicate()
+        if process.returncode == 0:
+            break
+    assert kills >= 3, "the run ended before it could be killed three times"
+    finish(start(tmp_path, data_dir))
+    expected = contents(undisturbed)
+    assert len(expected) == 20
+    assert contents(tmp_path) == expected
+    assert not list((tmp_path / "work").glob("*"))
+
+
+@pytest.mark.chaos
+def test_a_polite_stop_saves_and_says_so(tmp_path: Path, data_dir: Path, undisturbed: Path) -> None:
+    process = start(tmp_path, data_dir, "--config.checkpoint.every_seconds=1000")
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "sources").exists() or not list((tmp_path / "sources").glob("*/*/manifest.json")):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 75
+    assert err.decode().strip().splitlines()[-1] == "stopped; run the same command to go on"
+    finish(start(tmp_path, data_dir))
+    assert contents(tmp_path) == contents(undisturbed)
+
+
+@pytest.mark.chaos
+def test_a_second_run_recomputes_nothing(data_dir: Path, undisturbed: Path) -> None:
+    before = contents(undisturbed)
+    stamps = {path: path.stat().st_mtime_ns for path in (undisturbed / "records").iterdir()}
+    first = finish(start(undisturbed, data_dir))
+    second = finish(start(undisturbed, data_dir))
+    assert first == second
+    assert contents(undisturbed) == before
+    assert {path: path.stat().st_mtime_ns for path in (undisturbed / "records").iterdir()} == stamps
+    assert len(Records(undisturbed).load_all()) == 20

@@ -1,0 +1,27 @@
+"""Settings for every test: strict numerics, several simulated devices, prepared data."""
+
+from pathlib import Path
+
+import jax
+import pytest
+
+from tlx.data.source import prepare
+
+jax.config.update("jax_num_cpu_devices", 4)
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def four_devices() -> None:
+    """Tests of sharding rely on these; asking starts the backend with them."""
+    assert jax.device_count() == 4
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with digits and mnist5k in it; not to be written to."""
+    folder = tmp_path_factory.mktemp("data")
+    for name in ("digits", "mnist5k"):
+        prepare(name, folder)
+    return folder

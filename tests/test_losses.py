@@ -1,0 +1,90 @@
+"""Losses against the formulas written out, and at the ends of their range."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tlx.losses import accuracy_and_loss, correct, cross_entropy
+
+LOGITS = np.array([[2.0, -1.0, 0.5], [0.0, 0.0, 0.0], [-3.0, 4.0, 1.0], [1.0, 1.0, 7.0]], np.float32)
+LABELS = np.array([0, 2, 0, 2], np.int32)
+
+
+def by_hand(logits: np.ndarray, label: int, smoothing: float) -> float:
+    """-Σ target · log softmax, in double precision."""
+    total = sum(math.exp(value) for value in logits)
+    target = [(1 - smoothing) * (c == label) + smoothing / len(logits) for c in range(len(logits))]
+    return -sum(t * math.log(math.exp(value) / total) for t, value in zip(target, logits, strict=True))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.5, 1.0])
+def test_cross_entropy_is_the_formula(smoothing: float) -> None:
+    expected = [by_hand(row, label, smoothing) for row, label in zip(LOGITS, LABELS, strict=True)]
+    got = cross_entropy(jnp.asarray(LOGITS), jnp.asarray(LABELS), smoothing)
+    assert got.shape == (4,) and got.dtype == jnp.float32
+    np.testing.assert_allclose(got, expected, rtol=1e-6)
+
+
+def test_known_values() -> None:
+    even = cross_entropy(jnp.zeros((1, 4)), jnp.array([3]), 0.3)
+    np.testing.assert_allclose(even, math.log(4), rtol=1e-6)
+    sure = cross_entropy(jnp.array([[math.log(3.0), 0.0]]), jnp.array([0]))
+    np.testing.assert_allclose(sure, math.log(4 / 3), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("label", "expected"), [(0, 0.0), (1, 2e30)])
+def test_huge_logits_neither_overflow_nor_vanish(label: int, expected: float) -> None:
+    logits_BC = np.array([[1e30, -1e30]], np.float32)
+    np.testing.assert_allclose(cross_entropy(jnp.asarray(logits_BC), jnp.array([label])), [expected], rtol=1e-6)
+    assert accuracy_and_loss(logits_BC, np.array([label])) == (1.0 - label, pytest.approx(expected, rel=1e-6))
+
+
+def test_a_shift_of_all_logits_changes_nothing() -> None:
+    shifted = cross_entropy(jnp.asarray(LOGITS + 1024.0), jnp.asarray(LABELS), 0.1)
+    np.testing.assert_allclose(shifted, cross_entropy(jnp.asarray(LOGITS), jnp.asarray(LABELS), 0.1), atol=1e-4)
+
+
+def test_the_gradient_is_softmax_minus_target() -> None:
+    smoothing = 0.2
+    grad_BC = jax.grad(lambda z: jnp.sum(cross_entropy(z, jnp.asarray(LABELS), smoothing)))(jnp.asarray(LOGITS))
+    exp_BC = np.exp(LOGITS.astype(np.float64))
+    target_BC = 0.8 * np.eye(3)[LABELS] + 0.2 / 3
+    np.testing.assert_allclose(grad_BC, exp_BC / exp_BC.sum(axis=1, keepdims=True) - target_BC, atol=1e-6)
+
+
+def test_one_program_serves_every_smoothing() -> None:
+    traces = []
+
+    @jax.jit
+    def loss(smoothing: jax.Array) -> jax.Array:
+        traces.append(1)
+        return cross_entropy(jnp.asarray(LOGITS), jnp.asarray(LABELS), smoothing)
+
+    for smoothing in (0.0, 0.1, 0.9):
+        expected = [by_hand(row, label, smoothing) for row, label in zip(LOGITS, LABELS, strict=True)]
+        np.testing.assert_allclose(loss(jnp.float32(smoothing)), expected, rtol=1e-6)
+    assert len(traces) == 1
+
+
+def test_correct_takes_the_first_of_equal_logits() -> None:
+    assert correct(jnp.asarray(LOGITS), jnp.asarray(LABELS)).tolist() == [True, False, False, True]
+    assert correct(jnp.zeros((3, 3)), jnp.array([0, 1, 2])).tolist() == [True, False, False]
+
+
+def test_accuracy_and_loss_on_the_host() -> None:
+    accuracy, loss = accuracy_and_loss(LOGITS, LABELS)
+    assert accuracy == 0.5
+    expected = [by_hand(row, label, 0.0) for row, label in zip(LOGITS, LABELS, strict=True)]
+    assert loss == pytest.approx(sum(expected) / 4, rel=1e-12)
+
+
+def test_host_and_device_agree() -> None:
+    rng = np.random.default_rng(0)
+    logits_NC = (rng.normal(size=(500, 10)) * 5).astype(np.float32)
+    label_N = rng.integers(0, 10, 500)
+    accuracy, loss = accuracy_and_loss(logits_NC, label_N)
+    assert accuracy == float(jnp.mean(correct(jnp.asarray(logits_NC), jnp.asarray(label_N))))
+    assert loss == pytest.approx(float(jnp.mean(cross_entropy(jnp.asarray(logits_NC), jnp.asarray(label_N)))), rel=1e-6)
