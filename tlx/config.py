@@ -109,18 +109,31 @@ def _read(spec: str) -> ConfigDict:
     module = importlib.util.module_from_spec(module_spec)
     try:
         module_spec.loader.exec_module(module)
+        if not hasattr(module, "get_config"):
+            raise FileError(name, "defines no get_config(argument)")
         config = module.get_config(argument)
+        if isinstance(config, ConfigDict):
+            return ConfigDict(_plain("config", config.to_dict()))
     except TlxError:
         raise
-    except AttributeError as error:
-        if not hasattr(module, "get_config"):
-            raise FileError(name, "defines no get_config(argument)") from None
-        raise FileError(name, f"{type(error).__name__}: {error}") from error
     except Exception as error:
-        raise FileError(name, f"{type(error).__name__}: {error}") from error
-    if not isinstance(config, ConfigDict):
-        raise FileError(name, f"get_config returned {type(config).__name__}, expected a ml_collections.ConfigDict")
-    return ConfigDict(config.to_dict())
+        raise FileError(name, f"{type(error).__name__}: {error}".splitlines()[0]) from error
+    raise FileError(name, f"get_config returned {type(config).__name__}, expected a ml_collections.ConfigDict")
+
+
+def _plain(where: str, value: Any) -> Any:
+    """The value, if it is a block of named values, a sequence, a text or a number."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise ConfigError(where, f"expected a name for each field, got {key!r}")
+            _plain(f"{where}.{key}", item)
+    elif isinstance(value, tuple | list):
+        for i, item in enumerate(value):
+            _plain(f"{where}[{i}]", item)
+    elif value is not None and not isinstance(value, str | int | float):
+        raise ConfigError(where, f"expected a plain value, got one of type {type(value).__name__}")
+    return value
 
 
 def _split_override(text: str) -> tuple[str, str]:
@@ -132,20 +145,37 @@ def _split_override(text: str) -> tuple[str, str]:
 
 def _override(config: ConfigDict, pairs: Sequence[tuple[str, str]]) -> ConfigDict:
     for path, text in pairs:
-        holder, name, index = _lookup(config, path)
-        current = holder[name] if index is None else holder[name][index]
-        if isinstance(current, ConfigDict):
-            raise ConfigError(path, f"is a block; set one of its fields ({', '.join(sorted(current))})")
-        value = _parse(current, text)
-        if index is not None:
-            value = (*holder[name][:index], value, *holder[name][index + 1 :])
-        with holder.ignore_type():
-            holder[name] = value
+        field, bracket, index = path.removesuffix("]").partition("[")
+        block, name = _lookup(config, field)
+        value = block[name]
+        if isinstance(value, ConfigDict):
+            raise ConfigError(path, f"is a block; set one of its fields ({', '.join(sorted(value))})")
+        if not bracket:
+            value = _parse(value, text)
+        elif isinstance(value, tuple) and index.isdecimal() and (i := int(index)) < len(value):
+            value = (*value[:i], _parse(value[i], text), *value[i + 1 :])
+        else:
+            raise ConfigError(path, f"{field} has no item {index}")
+        with block.ignore_type():
+            block[name] = value
     return config
 
 
+def _lookup(config: ConfigDict, path: str) -> tuple[ConfigDict, str]:
+    """The block a field stands in, and its name there."""
+    block, name = config, ""
+    node: Any = config
+    walked, *names = path.split(".")
+    for name in names:
+        if not isinstance(node, ConfigDict) or name not in node:
+            options = list(node) if isinstance(node, ConfigDict) else []
+            raise ConfigError(f"{walked}.{name}", f"no such field{suggest(name, options)}")
+        block, node, walked = node, node[name], f"{walked}.{name}"
+    return block, name
+
+
 def _parse(current: Any, text: str) -> Any:
-    """The value that ml_collections makes of a text, or the text for the field's own check to refuse."""
+    """What ml_collections makes of a text, or the text itself, for the field's own check to refuse."""
     values = flags.FlagValues()
     argv = ["tlx", f"--config.value={text}"]
     try:
@@ -157,61 +187,38 @@ def _parse(current: Any, text: str) -> Any:
     return values.config.value
 
 
-def _lookup(config: ConfigDict, path: str) -> tuple[ConfigDict, str, int | None]:
-    """Where the value an override replaces stands: its block, its name there, and which item of a tuple it is."""
-    node: Any = config
-    walked = "config"
-    place: tuple[ConfigDict, str, int | None] = config, "", None
-    for part in re.findall(r"[^.\[\]]+|\[\d+\]", path.removeprefix("config.")):
-        if part.startswith("["):
-            index = int(part[1:-1])
-            if not isinstance(node, tuple | list) or index >= len(node):
-                raise ConfigError(path, f"{walked} has no item {index}")
-            place = *place[:2], index
-            node, walked = node[index], walked + part
-            continue
-        if not isinstance(node, ConfigDict) or part not in node:
-            options = list(node) if isinstance(node, ConfigDict) else []
-            raise ConfigError(f"{walked}.{part}", f"no such field{suggest(part, options)}")
-        place = node, part, None
-        node, walked = node[part], f"{walked}.{part}"
-    return place
-
-
 def _filled(config: ConfigDict) -> ConfigDict:
     """The config with every field present and every value of a good type, as far as one block can tell."""
+    given = config.to_dict()
     known = {*TOP, *BLOCKS, *NAMED, *KINDS}
-    for name in config:
+    for name in given:
         if name not in known:
             raise ConfigError(f"config.{name}", f"no such field{suggest(name, known)}")
-    full: dict[str, Any] = check_fields("config", TOP, {k: config[k] for k in config if k in TOP})
+    full: dict[str, Any] = check_fields("config", TOP, {name: given[name] for name in given if name in TOP})
     for name, fields in BLOCKS.items():
-        full[name] = check_fields(f"config.{name}", fields, _block(config, name))
-    full["model"] = _kind("config.model", KINDS["model"], _block(config, "model"))
+        full[name] = check_fields(f"config.{name}", fields, _block(f"config.{name}", given.get(name, {})))
+    full["model"] = _kind("config.model", KINDS["model"], given.get("model", {}))
     for name, fields in NAMED.items():
         full[name] = {}
-        for item in _block(config, name):
+        for item, block in _block(f"config.{name}", given.get(name, {})).items():
             where = f"config.{name}.{item}"
-            given = dict(_block(config[name], item, where))
-            method = given.pop("method", None) if name == "adapt" else None
-            full[name][item] = check_fields(where, fields, given)
+            settings = dict(_block(where, block))
+            method = settings.pop("method", {}) if name == "adapt" else None
+            full[name][item] = check_fields(where, fields, settings)
             if name == "adapt":
-                full[name][item]["method"] = _kind(f"{where}.method", METHOD_FIELDS, method or {})
+                full[name][item]["method"] = _kind(f"{where}.method", METHOD_FIELDS, method)
     return ConfigDict(full)
 
 
-def _block(parent: Any, name: str, where: str | None = None) -> Mapping[str, Any]:
-    block = parent.get(name, {})
-    if not isinstance(block, Mapping | ConfigDict):
-        raise ConfigError(where or f"config.{name}", f"expected a block of fields, got {block!r}")
-    return block
+def _block(where: str, given: Any) -> dict[str, Any]:
+    if not isinstance(given, dict):
+        raise ConfigError(where, f"expected a block of fields, got {given!r}")
+    return given
 
 
 def _kind(where: str, kinds: Mapping[str, Fields], given: Any) -> dict[str, Any]:
     """A block whose `name` decides its other fields."""
-    if not isinstance(given, Mapping | ConfigDict):
-        raise ConfigError(where, f"expected a block with a name, got {given!r}")
-    name = given.get("name")
+    name = _block(where, given).get("name")
     if not isinstance(name, str) or name not in kinds:
         raise ConfigError(f"{where}.name", f"unknown name {name!r}{suggest(str(name), kinds)}")
     return {"name": name, **check_fields(where, kinds[name], {k: v for k, v in given.items() if k != "name"})}

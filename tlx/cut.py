@@ -3,16 +3,23 @@
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from tlx.adapt.adapted import Adapted
 from tlx.data.preprocess import normalise
 from tlx.loop import Programs
+from tlx.sharding import Placement
 
 
 def activations(
-    adapted: Adapted, variables: Any, image_NHWC: np.ndarray, depth: int, *, programs: Programs, batch: int
+    adapted: Adapted,
+    variables: Any,
+    image_NHWC: np.ndarray,
+    depth: int,
+    *,
+    placement: Placement,
+    programs: Programs,
+    batch: int,
 ) -> tuple[np.ndarray, float]:
     """What enters stage `depth`, for every image.
 
@@ -21,6 +28,7 @@ def activations(
       variables: parameters, adapters and statistics.
       image_NHWC: bytes, [examples, rows, columns, channels].
       depth: index of the first stage that is not run.
+      placement: the devices.
       programs: shared with every run.
       batch: examples per call.
 
@@ -31,8 +39,10 @@ def activations(
     def below(variables: Any, image_BHWC: jax.Array) -> jax.Array:
         return adapted.apply(variables, normalise(image_BHWC), last=depth)[0]
 
+    placed = placement.evaluation.shared(variables)
+
     def call(chunk: np.ndarray) -> tuple[np.ndarray, float]:
-        args = (variables, jnp.asarray(chunk))
+        args = (placed, placement.evaluation.batch(chunk))
         program = programs.get((adapted, "below", depth), lambda *a: jax.jit(below).lower(*a).compile(), *args)
         return np.asarray(program.call(*args)), program.flops / batch
 

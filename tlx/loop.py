@@ -113,7 +113,7 @@ class Programs:
     """Compiled programs by what they depend on: each is compiled once, by whoever needs it first."""
 
     def __init__(self) -> None:
-        self._programs: dict[Hashable, Program] = {}
+        self._programs: dict[tuple[Hashable, ...], Program] = {}
         self._locks: dict[Hashable, threading.Lock] = {}
         self._guard = threading.Lock()
 
@@ -143,6 +143,10 @@ class Programs:
     def count(self) -> int:
         """Programs compiled so far."""
         return len(self._programs)
+
+    def names(self) -> list[Hashable]:
+        """What they are called; one name for every set of shapes it was compiled for."""
+        return [name for name, _, _ in self._programs]
 
     @property
     def compile_s(self) -> float:

@@ -76,7 +76,18 @@ def make_optimizer(optimizer: Optimizer, labels: Any) -> optax.GradientTransform
         }
         return optax.chain(clip, optax.partition(rules, labels))
 
-    return optax.inject_hyperparams(build)(learning_rate=0.0, weight_decay=0.0)
+    return _promoting(optax.inject_hyperparams(build)(learning_rate=0.0, weight_decay=0.0))
+
+
+def _promoting(inner: optax.GradientTransformation) -> optax.GradientTransformation:
+    """The same rule where strict dtype promotion is on: Adam's bias correction is a float to an integer power."""
+
+    def update(grads: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        with jax.numpy_dtype_promotion("standard"):
+            updates, new_state = inner.update(grads, state, params)
+        return updates, new_state
+
+    return optax.GradientTransformation(inner.init, update)
 
 
 def _leaf_rule(

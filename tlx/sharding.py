@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
@@ -33,6 +34,10 @@ class Placement(Protocol):
 
     devices: int
 
+    @property
+    def evaluation(self) -> "Jit":
+        """Where predictions are made: the same devices, always under `jit`."""
+
     def state(self, state: Any, members: bool = False) -> Any:
         """A copy of the state on the devices; with `members`, its leading axis is spread over them."""
 
@@ -58,6 +63,15 @@ class Jit:
         self.mesh = jax.make_mesh((data, fsdp), AXES, axis_types=types, devices=jax.devices()[: self.devices])
         self.fsdp = fsdp
 
+    @property
+    def evaluation(self) -> "Jit":
+        """This very placement."""
+        return self
+
+    def batch(self, x: Any) -> jax.Array:
+        """Examples [batch, ...] split over all devices, or on each of them where they cannot be split evenly."""
+        return jax.device_put(x, self._members(x))
+
     def _named(self, *spec: Any) -> NamedSharding:
         return NamedSharding(self.mesh, PartitionSpec(*spec))
 
@@ -75,7 +89,8 @@ class Jit:
     def state(self, state: Any, members: bool = False) -> Any:
         """A copy of the state on the mesh."""
         rule = self._members if members else self._leaf
-        return jax.tree.map(lambda leaf: jax.device_put(leaf, rule(leaf), may_alias=False), state)
+        # A true copy: over several devices `device_put` keeps the first one's buffer, which donation would free.
+        return jax.tree.map(lambda leaf: jax.device_put(jnp.array(leaf, copy=True), rule(leaf)), state)
 
     def shared(self, tree: Any) -> Any:
         """Parameters split over `fsdp`; see `Placement`."""
@@ -103,6 +118,7 @@ class Pmap:
 
     def __init__(self, data: int) -> None:
         self.devices = data
+        self.evaluation = Jit(data)
         self._list = jax.devices()[:data]
         mesh = jax.make_mesh((data,), ("data",), axis_types=(AxisType.Auto,), devices=self._list)
         self._split = NamedSharding(mesh, PartitionSpec("data"))

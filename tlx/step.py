@@ -97,7 +97,7 @@ def train_step(
     opt_state = set_hyper(state.opt_state, rate, state.hyper.weight_decay)
     updates, opt_state = task.transformation().update(grads, opt_state, state.trainable)
     moved = state.replace(trainable=optax.apply_updates(state.trainable, updates), opt_state=opt_state, stats=stats)
-    diverged = state.diverged | ~jnp.isfinite(loss) | ~jnp.isfinite(optax.global_norm(grads))
+    diverged = state.diverged | ~jnp.isfinite(loss) | ~jnp.isfinite(optax.tree.norm(grads))
     kept = jax.tree.map(lambda old, new: jnp.where(diverged, old, new), state, moved)
     return kept.replace(step=state.step + 1, diverged=diverged), loss
 

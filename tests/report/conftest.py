@@ -2,8 +2,9 @@
 
 import copy
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -147,9 +148,9 @@ def simulate(
 
 
 @pytest.fixture
-def record() -> Callable[..., Record]:
-    """The maker of one record."""
-    return make_record
+def make() -> SimpleNamespace:
+    """The makers: `record`, `diverged`, `study` and `simulated`."""
+    return SimpleNamespace(record=make_record, diverged=diverge, study=make_study, simulated=simulate)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from tlx.adapt.registry import METHODS
-from tlx.errors import ConfigError
+from tlx.errors import ConfigError, RuleError, suggest
 from tlx.models.registry import Model
 from tlx.partition import label_tree, leading_frozen
 
@@ -58,8 +58,15 @@ class Adapted:
         return _abstract(self)
 
     def labels(self) -> dict[str, str]:
-        """The label of every parameter and adapter; statistics have none."""
-        return _labels(self)
+        """The label of every parameter and adapter; statistics have none.
+
+        Raises:
+          ConfigError: a setting that does not fit the model, with the field's own name.
+        """
+        try:
+            return _labels(self)
+        except RuleError as error:
+            raise self._blame(error) from None
 
     def cut(self) -> int:
         """How many stages from the input up stay as they are, so that their output can be cached."""
@@ -93,6 +100,20 @@ class Adapted:
         with self._intercepted(scale):
             out, changed = self.model.module.apply(variables, x, first, last, train=train, mutable=list(mutable))
         return out, dict(changed)
+
+    def _blame(self, error: RuleError) -> ConfigError:
+        """The error as one of the setting that holds the pattern it quotes."""
+        patterns = {name: value for name, value in self.settings if isinstance(value, str)}
+        for name, value in self.settings:
+            if isinstance(value, tuple):
+                patterns |= {f"{name}[{i}]": item for i, item in enumerate(value)}
+        field = next((field for field, pattern in patterns.items() if repr(pattern) in str(error)), "")
+        if not field:
+            # A rule of the method's own, which the settings leave nothing to decide.
+            return ConfigError(next((name.partition("[")[0] for name in patterns), "name"), str(error))
+        unmatched = "matches no parameter" in str(error)
+        stages = [f"params/{stage}/.*" for stage in self.model.stages]
+        return ConfigError(field, f"{error}{suggest(patterns[field], stages) if unmatched else ''}")
 
     def _intercepted(self, scale: jax.Array | float) -> Any:
         make = METHODS[self.method].interceptor

@@ -12,7 +12,7 @@ from tlx import tree
 from tlx.adapt.registry import METHODS
 from tlx.records import Records
 from tlx.study.cost import Size, size_of, step_flops
-from tlx.study.plan import Unit
+from tlx.study.plan import Unit, train_programs
 from tlx.study.run import Grid
 
 # Columns when the output is a file or a pipe.
@@ -77,7 +77,7 @@ class Outline:
       study: its name.
       cells: how many.
       recorded: of these, how many have a record.
-      programs: train-step programs that will be compiled, adaptation only.
+      programs: train-step programs that will be compiled.
       steps: of each run.
       batch_size: of each step.
       devices: one run is spread over.
@@ -117,12 +117,11 @@ def outline(grid: Grid, work: Path) -> Outline:
     by_entry: dict[str, list[Unit]] = {}
     for unit in grid.units:
         by_entry.setdefault(unit.first.entry.name, []).append(unit)
-    programs = {(unit.task, unit.strategy, unit.runs if unit.strategy == "fused" else 1) for unit in grid.units}
     return Outline(
         study=study.name,
         cells=len(grid.cells),
         recorded=sum(records.has(cell.id) for cell in grid.cells),
-        programs=len(programs),
+        programs=train_programs(study, grid.units),
         steps=study.recipe.steps,
         batch_size=study.recipe.batch_size,
         devices=grid.placement.devices,

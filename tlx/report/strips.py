@@ -113,7 +113,7 @@ def _tidy(axes: Axes, shown: float, unit: str) -> None:
     low, high = axes.get_xlim()
     if high - low < 2:  # all the same: no scale that turns rounding into mountains
         axes.set_xlim((low + high) / 2 - 1, (low + high) / 2 + 1)
-    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))
     axes.set_xlabel(unit)
 
 

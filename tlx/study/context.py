@@ -84,11 +84,14 @@ class Context:
           scale: factor on the adapters' effect.
         """
 
-        def forward(trainable: Any, frozen: Any, stats: Any, x: jax.Array, scale: jax.Array) -> jax.Array:
+        def forward(trainable: Any, frozen: Any, stats: Any, scale: jax.Array, x: jax.Array) -> jax.Array:
             return predict(task, trainable, frozen, stats, normalise(x) if x.dtype == jnp.uint8 else x, scale)
 
+        place = self.placement.evaluation
+        placed = place.shared((trainable, frozen, stats, jnp.asarray(scale, jnp.float32)))
+
         def call(chunk: np.ndarray) -> tuple[np.ndarray, float]:
-            args = (trainable, frozen, stats, jnp.asarray(chunk), jnp.asarray(scale, jnp.float32))
+            args = (*placed, place.batch(chunk))
             name = (task.adapted, task.first, "logits")
             program = self.programs.get(name, lambda *a: jax.jit(forward).lower(*a).compile(), *args)
             return np.asarray(program.call(*args)), 0.0

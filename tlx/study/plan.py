@@ -1,6 +1,6 @@
 """Cells to units of work to programs: what will run, how, and why so."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,6 +90,34 @@ def make_units(study: Study, cells: Sequence[Cell], targets: Mapping[str, Target
         unit_id = records.content_id({"cells": [cell.id for cell in members], **how})
         units.append(Unit(unit_id, tuple(members), task, strategy, reason, chunk))
     return units
+
+
+def train_programs(study: Study, units: Sequence[Unit]) -> int:
+    """How many train-step programs a study compiles, pre-training included.
+
+    Args:
+      study: the grid.
+      units: from `make_units`.
+
+    Returns:
+      The number of distinct programs; cells that differ in numbers only share one.
+    """
+    programs: set[Hashable] = set()
+    for source in study.sources:
+        for length in _call_lengths(source.recipe.steps, units[0].chunk):
+            programs.add((source.dataset, source.train, source.recipe, length))
+    for unit in units:
+        # A fused program holds one pool of inputs for each backbone that its cut makes different.
+        own = unit.task.first > 0 and unit.first.entry.arm != TRANSFER
+        pools = len({cell.seed for cell in unit.cells}) if own else 1
+        shape = (unit.runs, pools) if unit.strategy == "fused" else ()
+        for length in _call_lengths(unit.task.steps, unit.chunk):
+            programs.add((unit.task, unit.strategy, unit.first.target, shape, length))
+    return len(programs)
+
+
+def _call_lengths(steps: int, chunk: int) -> set[int]:
+    return {min(chunk, steps - start) for start in range(0, steps, chunk)}
 
 
 def model_of(study: Study, arrays: Arrays) -> Model:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -58,7 +59,7 @@ def pretrain(source: Source, context: Context) -> Pretrained:
         )
     logits_NC = context.logits(task, state.trainable, {}, state.stats, data.test.image_NHWC)
     accuracy = float(np.mean(np.argmax(logits_NC, axis=-1) == data.test.label_N))
-    leaves = {**state.trainable, **state.stats}
+    leaves = jax.tree.map(jnp.asarray, jax.device_get({**state.trainable, **state.stats}))
     return Pretrained(leaves, tree.digest(leaves), accuracy)
 
 

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from tlx.data import pipeline, source
-from tlx.errors import ConfigError
 from tlx.progress import Progress
 from tlx.records import Records
 from tlx.runners.local import default_workers, run_jobs
 from tlx.sharding import Placement, make_placement
 from tlx.study.cells import Cell, SourceData, TargetData, expand
+from tlx.study.check import blamed_on, check_devices, check_study
 from tlx.study.context import Context
 from tlx.study.plan import Unit, make_units
 from tlx.study.pretrain import pretrain
-from tlx.study.spec import TRANSFER, Folders, Study
+from tlx.study.spec import TRANSFER, Folders, Source, Study, Target
 from tlx.study.unit import run_unit
 
 
@@ -62,43 +62,27 @@ def lay_out(study: Study, folders: Folders, progress: Progress) -> Grid:
       The grid.
 
     Raises:
-      ConfigError: a budget or a batch does not fit the data or the devices.
+      ConfigError: something in it cannot be run; what is checked is in `check`.
     """
-    for name in sorted({s.dataset for s in study.sources} | {t.dataset for t in study.targets}):
-        source.prepare(name, folders.data)
+    check_devices(study.execution)
+    datasets = {f"config.sources.{s.name}": s.dataset for s in study.sources}
+    datasets |= {f"config.targets.{t.name}": t.dataset for t in study.targets}
+    for field, name in datasets.items():
+        with blamed_on(f"{field}.dataset"):
+            source.prepare(name, folders.data)
 
-    def load(dataset: str, split: str) -> pipeline.Arrays:
-        return pipeline.load_arrays(dataset, split, folders.data)
+    def load(item: Source | Target, role: str) -> pipeline.Arrays:
+        kind = "sources" if isinstance(item, Source) else "targets"
+        with blamed_on(f"config.{kind}.{item.name}.{role}"):
+            return pipeline.load_arrays(item.dataset, getattr(item, role), folders.data)
 
-    sources = {s.name: SourceData(load(s.dataset, s.train), load(s.dataset, s.test)) for s in study.sources}
-    targets = {
-        t.name: TargetData(load(t.dataset, t.train), load(t.dataset, t.validation), load(t.dataset, t.test))
-        for t in study.targets
-    }
-    execution = study.execution
-    placement = make_placement(execution.compile, execution.data, execution.fsdp)
-    _check(study, targets, placement)
+    sources = {s.name: SourceData(load(s, "train"), load(s, "test")) for s in study.sources}
+    targets = {t.name: TargetData(load(t, "train"), load(t, "validation"), load(t, "test")) for t in study.targets}
+    placement = make_placement(study.execution.compile, study.execution.data, study.execution.fsdp)
+    check_study(study, sources, targets, placement)
     cells = expand(study, sources, targets)
     units = make_units(study, cells, targets, placement.devices)
     return Grid(study, sources, targets, cells, units, placement)
-
-
-def _check(study: Study, targets: dict[str, TargetData], placement: Placement) -> None:
-    for target in study.targets:
-        data = targets[target.name]
-        size = len(data.train.label_N)
-        for i, budget in enumerate(study.budgets):
-            if budget > size:
-                raise ConfigError(
-                    f"config.budgets[{i}]", f"{budget} labels, but {target.train!r} of {target.name!r} has {size}"
-                )
-        if data.train.digest in (data.validation.digest, data.test.digest):
-            raise ConfigError(f"config.targets.{target.name}", "train is also the validation or test split")
-    recipes = {"config.train.batch_size": study.recipe}
-    recipes |= {f"config.sources.{source.name}.batch_size": source.recipe for source in study.sources}
-    for field, recipe in recipes.items():
-        if recipe.batch_size % placement.devices:
-            raise ConfigError(field, f"{recipe.batch_size} examples cannot be split over {placement.devices} devices")
 
 
 def run(study: Study, folders: Folders, progress: Progress, on_context: Callable[[Context], None]) -> Grid:

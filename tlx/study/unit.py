@@ -13,13 +13,16 @@ import tlx
 from tlx import atomic, losses
 from tlx.checkpoint import Checkpoints
 from tlx.records import Records
+from tlx.study.at_once import run_at_once
 from tlx.study.cells import Cell, TargetData
 from tlx.study.context import Context
 from tlx.study.cost import size_of, step_flops
+from tlx.study.in_turn import run_in_turn
 from tlx.study.plan import Unit
 from tlx.study.pretrain import lineage
 from tlx.study.select import BY, Validation, select, validate
-from tlx.study.trials import Start, Trained, run_fused, run_in_turn, starts_of, subset_of, trials_of
+from tlx.study.starts import Start, starts_of
+from tlx.study.trials import Trained, subset_of, trials_of
 
 # Points of a stored learning curve; the loss at each is the mean since the one before.
 CURVE_POINTS = 20
@@ -36,7 +39,7 @@ def run_unit(unit: Unit, context: Context) -> None:
     folder = context.folders.work / "work" / unit.id
     checkpoints = Checkpoints(folder, warn=context.progress.line)
     starts = starts_of(unit, context)
-    train = run_fused if unit.strategy == "fused" else run_in_turn
+    train = run_at_once if unit.strategy == "fused" else run_in_turn
     done = train(unit, starts, checkpoints, context)
     records = Records(context.folders.work)
     for budget in sorted({cell.budget for cell in unit.cells}):

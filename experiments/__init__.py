@@ -1,0 +1,1 @@
+"""Studies with the claims they back, and what they share."""

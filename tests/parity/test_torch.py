@@ -1,0 +1,110 @@
+"""The same runs in tlx and in PyTorch: equal logits, equal losses at every step, equal leaves at the end.
+
+PyTorch runs `torch_side.py` in a process and an environment of its own, named by TLX_TORCH_PYTHON; `.ci/parity` makes
+both. What goes to and fro are arrays.
+"""
+
+import functools
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tlx import tree
+from tlx.adapt.adapted import Adapted
+from tlx.models.registry import Model
+from tlx.optim import Optimizer
+from tlx.partition import combine, partition
+from tlx.state import make_hyper
+from tlx.step import Task, init_state, predict, train_step
+
+pytestmark = pytest.mark.parity
+
+SCRIPT = Path(__file__).with_name("torch_side.py")
+INTERPRETER = "TLX_TORCH_PYTHON"
+
+# Sides, channels and classes all differ, so that no two axes can be taken for one another.
+VIT = {"patch": 4, "width": 16, "depth": 2, "heads": 2, "mlp_ratio": 3}
+MODEL = Model("vit", tuple(sorted(VIT.items())), num_classes=5, image_HWC=(8, 12, 3))
+LORA = {"rank": 2, "alpha": 6.0, "target": r".*/(query|value)"}
+METHODS: dict[str, dict[str, Any]] = {"full": {}, "head": {}, "lora": LORA}
+LEARNING_RATES = {"adamw": 0.01, "sgd": 0.1}
+STEPS, WARMUP, BATCH = 10, 2, 8
+CASES = [(method, optimizer) for method in METHODS for optimizer in LEARNING_RATES]
+
+Run = dict[str, np.ndarray]
+
+
+def adapted(method: str) -> Adapted:
+    return Adapted(MODEL, method, tuple(sorted(METHODS[method].items())))
+
+
+def task_of(method: str, optimizer: str) -> Task:
+    return Task(adapted(method), Optimizer(name=optimizer, clip_norm=0.5, warmup=WARMUP / STEPS), steps=STEPS)
+
+
+HYPER = {"weight_decay": 0.3, "label_smoothing": 0.1}
+
+
+@functools.cache
+def leaves_of(method: str) -> Run:
+    """Fresh leaves with noise on them: none stays at a zero or one that would hide a mistake."""
+    rng = np.random.default_rng(0)
+    fresh = adapted(method).init_adapters(MODEL.init(0), 1)
+    return {
+        path: np.asarray(leaf + rng.normal(0, 0.1, leaf.shape), np.float32)
+        for path, leaf in sorted(tree.flatten(jax.device_get(fresh)).items())
+    }
+
+
+@functools.cache
+def batches() -> Run:
+    rng = np.random.default_rng(1)
+    shape = (STEPS, BATCH, *MODEL.image_HWC)
+    label = rng.integers(0, MODEL.num_classes, (STEPS, BATCH))
+    return {"input": rng.uniform(-1, 1, shape).astype(np.float32), "label": label.astype(np.int32)}
+
+
+def schedule(peak: float) -> np.ndarray:
+    """Linear over the warm-up to the peak, then half a cosine to zero."""
+    step = np.arange(STEPS)
+    cosine = (1 + np.cos(np.pi * (step - WARMUP) / (STEPS - WARMUP))) / 2
+    return peak * np.where(step < WARMUP, (step + 1) / WARMUP, cosine)
+
+
+@functools.cache
+def tlx_run(method: str, optimizer: str) -> Run:
+    task = task_of(method, optimizer)
+    trainable, frozen = partition(tree.unflatten(leaves_of(method)), task.adapted.labels())
+    state = init_state(task, trainable, {}, make_hyper(LEARNING_RATES[optimizer], **HYPER))
+    step = jax.jit(functools.partial(train_step, task))
+    first = jnp.asarray(batches()["input"][0])
+    before, losses = predict(task, state.trainable, frozen, {}, first, 1.0), []
+    for i in range(STEPS):
+        state, loss = step(state, frozen, {key: jnp.asarray(values[i]) for key, values in batches().items()})
+        losses.append(float(loss))
+    after = predict(task, state.trainable, frozen, {}, first, 1.0)
+    whole = tree.flatten(combine(state.trainable, frozen))
+    whole |= {"before": before, "after": after, "losses": losses}
+    return {key: np.asarray(value) for key, value in whole.items()}
+
+
+@pytest.fixture(scope="module")
+def torch_runs(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Run]:
+    """What PyTorch makes of every case, all in one process."""
+    if not (python := os.environ.get(INTERPRETER)):
+        pytest.fail(f"{INTERPRETER} must name a Python that has torch; .ci/parity makes one")
+    folder = tmp_path_factory.mktemp("parity")
+    files = {case: folder / f"{'-'.join(case)}.npz" for case in CASES}
+    for (method, optimizer), file in files.items():
+        settings = {**VIT, "rank": 0, "alpha": 0.0, **METHODS[method], **HYPER}
+        settings |= {"method": method, "optimizer": optimizer, "clip_norm": 0.5}
+        rates = schedule(LEARNING_RATES[optimizer])
+        np.savez(file, **leaves_of(method), **batches(), **settings, learning_rate=rates)
+    subprocess.run([python, "-I", str(SCRIPT), *map(str, files.values())], check=True, timeout=300)
+    return {case: dict(np.load(file.with_suffix(".done.npz"))) for case, file in files.items()}

@@ -1,0 +1,83 @@
+from pathlib import Path
+
+from conftest import Make
+
+from tlx.progress import Silent
+from tlx.report.plan import outline
+from tlx.study.run import Grid, lay_out
+from tlx.study.spec import Folders
+
+
+def laid_out(make_study: Make, data_dir: Path, *overrides: str) -> Grid:
+    return lay_out(make_study(*overrides), Folders(data_dir / "nowhere", data_dir), Silent())
+
+
+def test_every_cell_is_in_exactly_one_unit_and_units_mix_nothing(make_study: Make, data_dir: Path) -> None:
+    grid = laid_out(make_study, data_dir)
+    ids = [cell.id for unit in grid.units for cell in unit.cells]
+    assert sorted(ids) == sorted(cell.id for cell in grid.cells)
+    assert len(set(ids)) == len(ids) == 5 * 2 * 2
+    for unit in grid.units:
+        assert len({cell.entry for cell in unit.cells}) == 1
+        assert unit.strategy == "fused" or len({cell.budget for cell in unit.cells}) == 1
+
+
+def test_strategies_and_their_reasons(make_study: Make, data_dir: Path) -> None:
+    by_entry = {unit.first.entry.name: unit for unit in laid_out(make_study, data_dir).units}
+    assert {name: unit.strategy for name, unit in by_entry.items()} == {
+        "scratch": "loop",
+        "random_frozen": "fused",
+        "probe": "fused",
+        "full": "loop",
+        "lora": "loop",
+    }
+    assert by_entry["probe"].task.first == 3
+    assert by_entry["lora"].task.first == 1
+    assert by_entry["full"].task.first == 0
+    assert "cached" in by_entry["probe"].reason
+    assert "CPU" in by_entry["full"].reason
+
+
+def test_the_strategy_can_be_set(make_study: Make, data_dir: Path) -> None:
+    units = laid_out(make_study, data_dir, "--config.plan.strategy=fused").units
+    assert {unit.strategy for unit in units if unit.first.entry.name != "probe"} == {"fused"}
+    units = laid_out(make_study, data_dir, "--config.compile=pmap").units
+    assert {unit.strategy for unit in units} == {"loop"}
+
+
+def test_seeds_with_frozen_leaves_of_their_own_are_never_fused(make_study: Make, data_dir: Path) -> None:
+    units = laid_out(
+        make_study, data_dir, "--config.adapt.random_frozen.method.name=lora", "--config.plan.strategy=fused"
+    ).units
+    strategies = {unit.first.entry.name: (unit.strategy, unit.reason) for unit in units}
+    assert strategies["random_frozen"][0] == "loop"
+    assert "frozen leaves of its own" in strategies["random_frozen"][1]
+    assert strategies["lora"][0] == "fused"
+
+
+def test_the_outline_counts_by_hand(make_study: Make, data_dir: Path) -> None:
+    grid = laid_out(make_study, data_dir)
+    plan = outline(grid, data_dir / "nowhere")
+    assert (plan.cells, plan.recorded) == (20, 0)
+    entries = {entry.entry: entry for entry in plan.entries}
+    width, patches, pixels, classes = 16, 16, 49, 10
+    embed = pixels * width + width + patches * width
+    block = 2 * 2 * width + 4 * (width * width + width) + 2 * 4 * width * width + 5 * width
+    head = width * classes + classes
+    total = embed + block + 2 * width + head
+    assert entries["full"].size.trainable == entries["full"].size.total == total
+    assert entries["probe"].size.trainable == head
+    assert entries["lora"].size.trainable == head + 2 * 4 * (width + width)
+    # Two moments of four bytes each; the rest is step counters and the two hyper-parameters.
+    for entry in plan.entries:
+        assert 8 * entry.size.trainable <= entry.size.optimizer_bytes <= 8 * entry.size.trainable + 64
+    assert entries["probe"].step_flops < entries["lora"].step_flops < entries["full"].step_flops
+    assert entries["full"].step_flops == entries["scratch"].step_flops
+    labels = {(part.stage, part.label) for part in entries["lora"].parts}
+    assert labels == {
+        ("embed", "frozen"),
+        ("block_0", "frozen"),
+        ("block_0", "adapter"),
+        ("pool", "frozen"),
+        ("head", "head"),
+    }

@@ -1,0 +1,184 @@
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from runs import BATCH, EXAMPLES, IMAGE_NHWC, LABEL_N, begin, host, largest_gap, table, task_of, train
+from tiny import differing
+
+from tlx import fused, tree
+from tlx.data.preprocess import normalise
+from tlx.loop import Programs, Resident
+from tlx.sharding import Jit
+from tlx.state import TrainState, make_hyper, to_tree
+from tlx.step import predict
+
+STEPS, CHUNK = 30, 10
+# Seed, learning rate and weight decay of each member.
+MEMBERS = [(0, 1e-2, 0.0), (1, 1e-2, 0.1), (2, 3e-3, 0.0), (3, 3e-3, 0.05), (4, 1e-3, 0.0), (5, 3e-2, 0.01)]
+SICK = 2
+TASK = task_of("lora", STEPS)
+IMAGE_F32 = np.asarray(normalise(jnp.asarray(IMAGE_NHWC)))
+
+
+class Watched(Jit):
+    """A placement that keeps what it compiled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.compiled: list[Any] = []
+
+    def compile(self, advance: Any, *args: Any) -> Any:
+        """Compiles as `Jit` does."""
+        self.compiled.append(super().compile(advance, *args))
+        return self.compiled[-1]
+
+
+@pytest.fixture(scope="module")
+def programs() -> Programs:
+    return Programs()
+
+
+def members() -> list[TrainState]:
+    return [begin(TASK, make_hyper(rate, decay), seed)[0] for seed, rate, decay in MEMBERS]
+
+
+def backbone() -> Any:
+    """The frozen leaves all members share."""
+    return begin(TASK, seed=0)[1]
+
+
+def tables(start: int, stop: int) -> np.ndarray:
+    return np.stack([table(seed)(start, stop) for seed, _, _ in MEMBERS])
+
+
+def run_fused(
+    states: list[TrainState],
+    programs: Programs,
+    placement: Jit | None = None,
+    input_N: np.ndarray = IMAGE_F32,
+    indices: Any = tables,
+    boundary: Any = lambda state, losses: None,
+) -> tuple[TrainState, np.ndarray]:
+    return fused.run(
+        TASK,
+        fused.stack(states),
+        backbone(),
+        {"input": input_N, "label": LABEL_N},
+        indices,
+        placement=placement or Jit(),
+        programs=programs,
+        chunk=CHUNK,
+        losses=np.zeros((len(states), 0), np.float32),
+        boundary=boundary,
+    )
+
+
+@pytest.fixture(scope="module")
+def healthy(programs: Programs) -> dict[int, TrainState]:
+    """The fused run of all members, by the number of steps done."""
+    seen: dict[int, TrainState] = {}
+    run_fused(members(), programs, boundary=lambda state, losses: seen.update({int(state.step[0]): host(state)}))
+    assert sorted(seen) == [10, 20, 30]
+    return seen
+
+
+def test_a_fused_run_is_its_members_run_alone() -> None:
+    programs = Programs()
+    state, losses = run_fused(members(), programs)
+    assert programs.count == 1
+    assert losses.shape == (len(MEMBERS), STEPS)
+    assert not np.any(state.diverged)
+    frozen = backbone()
+    for k, (seed, rate, decay) in enumerate(MEMBERS):
+        start = begin(TASK, make_hyper(rate, decay), seed)[0]
+        feed = Resident({"input": IMAGE_F32, "label": LABEL_N}, table(seed))
+        alone, alone_losses = train(TASK, start, frozen, feed, programs=programs, chunk=CHUNK)
+        mine = fused.member(state, k)
+        assert largest_gap(mine.trainable, alone.trainable) < 1e-5
+        np.testing.assert_allclose(losses[k], alone_losses, rtol=1e-5)
+        assert int(mine.step) == STEPS and largest_gap(mine.hyper, start.hyper) == 0.0
+        said = [
+            np.argmax(predict(TASK, one.trainable, frozen, {}, jnp.asarray(IMAGE_F32), 1.0), axis=-1)
+            for one in (mine, alone)
+        ]
+        np.testing.assert_array_equal(*said)
+    assert programs.count == 2, "one for the group, one for all that run alone"
+    gaps = [largest_gap(fused.member(state, 0).trainable, fused.member(state, k).trainable) for k in range(1, 6)]
+    assert min(gaps) > 1e-2, "the members do differ"
+
+
+def test_stacking_and_picking_a_member_are_inverse() -> None:
+    states = members()
+    stacked = fused.stack(states)
+    assert stacked.step.shape == (6,)
+    for k, state in enumerate(states):
+        assert differing(to_tree(state), to_tree(fused.member(stacked, k))) == set()
+
+
+def test_a_member_that_meets_bad_data_keeps_its_last_good_leaves_and_harms_nobody(
+    programs: Programs, healthy: dict[int, TrainState]
+) -> None:
+    poisoned_NHWC = np.concatenate([IMAGE_F32, np.full_like(IMAGE_F32[:1], np.nan)])
+    data = {"input": poisoned_NHWC, "label": np.append(LABEL_N, LABEL_N[:1])}
+
+    def poisoned(start: int, stop: int) -> np.ndarray:
+        indices = tables(start, stop)
+        if start == CHUNK:
+            indices[SICK, 0, 0] = EXAMPLES
+        return indices
+
+    # The same data for the healthy run, so that both are the same program.
+    runs = [
+        fused.run(
+            TASK,
+            fused.stack(members()),
+            backbone(),
+            data,
+            indices,
+            placement=Jit(),
+            programs=programs,
+            chunk=CHUNK,
+            losses=np.zeros((len(MEMBERS), 0), np.float32),
+            boundary=lambda state, losses: None,
+        )
+        for indices in (tables, poisoned)
+    ]
+    (well, well_losses), (ill, ill_losses) = runs
+    assert np.flatnonzero(ill.diverged).tolist() == [SICK]
+    assert not np.any(well.diverged)
+    for k in range(len(MEMBERS)):
+        if k != SICK:
+            assert differing(to_tree(fused.member(well, k)), to_tree(fused.member(ill, k))) == set()
+            np.testing.assert_array_equal(well_losses[k], ill_losses[k])
+    assert np.isnan(ill_losses[SICK, CHUNK]) and np.isfinite(ill_losses[SICK, :CHUNK]).all()
+    before = fused.member(healthy[CHUNK], SICK)
+    assert largest_gap(before.trainable, fused.member(ill, SICK).trainable) < 1e-6
+
+
+@pytest.mark.parametrize("rate", [1e30, np.inf, np.nan])
+def test_a_member_with_an_absurd_learning_rate_harms_nobody(
+    rate: float, programs: Programs, healthy: dict[int, TrainState]
+) -> None:
+    states = members()
+    states[SICK] = states[SICK].replace(hyper=make_hyper(rate))
+    count = programs.count
+    ended, _ = run_fused(states, programs)
+    assert programs.count == count, "the same program"
+    assert np.flatnonzero(ended.diverged).tolist() == [SICK]
+    for k in range(len(MEMBERS)):
+        if k != SICK:
+            whole = fused.member(healthy[STEPS], k)
+            assert differing(to_tree(whole), to_tree(fused.member(ended, k))) == set()
+
+
+def test_frozen_leaves_and_data_are_held_once_however_many_members() -> None:
+    placement = Watched()
+    run_fused(members(), Programs(), placement)
+    (compiled,) = placement.compiled
+    frozen, states = tree.nbytes(backbone()), tree.nbytes(host(fused.stack(members())))
+    data = IMAGE_F32.nbytes + LABEL_N.nbytes
+    indices = len(MEMBERS) * CHUNK * BATCH * 4
+    expected = states + frozen + data + indices
+    assert compiled.memory_analysis().argument_size_in_bytes == pytest.approx(expected, rel=0.02)
+    assert (len(MEMBERS) - 1) * frozen > 0.5 * expected, "copies would show"

@@ -1,0 +1,104 @@
+"""Where the runs of a unit begin: source or fresh leaves, split, and the frozen stages run once."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tlx import cut, tree
+from tlx.partition import partition
+from tlx.seeds import derive
+from tlx.study.context import Context, fresh_variables, split_stats, with_adapters
+from tlx.study.plan import RESET, Unit
+from tlx.study.spec import TRANSFER
+from tlx.surgery import Report, transplant
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where the runs of one seed begin.
+
+    Args:
+      trainable: leaves that will move.
+      frozen: leaves that will not, as far as they are needed above the cut.
+      stats: running statistics.
+      surgery: what was copied from the source, or None.
+      inputs: what enters the first stage that runs, by role: images as bytes, or cached activations.
+      cached_flops: what caching one example cost, 0 without a cut.
+    """
+
+    trainable: dict[str, Any]
+    frozen: dict[str, Any]
+    stats: dict[str, Any]
+    surgery: Report | None
+    inputs: dict[str, np.ndarray]
+    cached_flops: float
+
+
+def starts_of(unit: Unit, context: Context) -> dict[int, Start]:
+    """Where each seed's runs begin; the cached activations of a shared backbone are computed once.
+
+    Args:
+      unit: what will run.
+      context: of the study.
+
+    Returns:
+      Seed to start.
+    """
+    task, data = unit.task, context.targets[unit.first.target.name]
+    images = {"train": data.train.image_NHWC, "validation": data.validation.image_NHWC, "test": data.test.image_NHWC}
+    labels = task.adapted.labels()
+    below = task.adapted.model.stages[: task.first]
+    cache: dict[str, tuple[dict[str, np.ndarray], float]] = {}
+    starts = {}
+    for seed in sorted({cell.seed for cell in unit.cells}):
+        variables, report = initial_variables(unit, seed, context)
+        params, stats = split_stats(variables)
+        trainable, frozen = partition(params, labels)
+        inputs, flops = images, 0.0
+        if task.first:
+            under = {path: leaf for path, leaf in tree.flatten(frozen).items() if path.split("/")[1] in below}
+            name = tree.digest(tree.unflatten(under))
+            if name not in cache:
+                cache[name] = _activations(unit, variables, images, context)
+            inputs, flops = cache[name]
+            frozen = tree.unflatten({p: leaf for p, leaf in tree.flatten(frozen).items() if p not in under})
+        starts[seed] = Start(trainable, frozen, stats, report, inputs, flops)
+    return starts
+
+
+def initial_variables(unit: Unit, seed: int, context: Context) -> tuple[dict[str, Any], Report | None]:
+    """All leaves before the first step: the source's where the arm says so, fresh ones elsewhere.
+
+    Args:
+      unit: names the arm and the method.
+      seed: of the cell; decides the fresh leaves.
+      context: holds the source model.
+
+    Returns:
+      The variables, and the surgery's report for an arm that starts from a source.
+    """
+    variables: dict[str, Any] = fresh_variables(unit.task.adapted.model, seed)
+    report = None
+    if unit.first.entry.arm == TRANSFER:
+        assert unit.first.source is not None
+        pretrained = context.pretrained[unit.first.source.name]
+        variables, report = transplant(pretrained.variables, variables, RESET)
+    return with_adapters(unit.task.adapted)(variables, derive(seed, "adapters")), report
+
+
+def _activations(
+    unit: Unit, variables: Any, images: dict[str, np.ndarray], context: Context
+) -> tuple[dict[str, np.ndarray], float]:
+    inputs, flops = {}, 0.0
+    for role, image_NHWC in images.items():
+        inputs[role], flops = cut.activations(
+            unit.task.adapted,
+            variables,
+            image_NHWC,
+            unit.task.first,
+            placement=context.placement,
+            programs=context.programs,
+            batch=context.study.execution.eval_batch,
+        )
+    return inputs, flops
