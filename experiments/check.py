@@ -15,7 +15,7 @@ from typing import Any
 
 from tlx.atomic import read_json
 from tlx.errors import ConfigError, FileError, TlxError, suggest
-from tlx.fields import Field, check_fields
+from tlx.fields import Field
 from tlx.measure.stats import Interval
 from tlx.records import Records
 from tlx.report import Row, summarise
@@ -208,16 +208,15 @@ def _decide(where: str, claim: Any, rows: Sequence[Row]) -> tuple[str, str, Find
     if not isinstance(claim, dict):
         raise ConfigError(where, f"expected a claim, got {claim!r}")
     try:
-        common = _all_fields(_CLAIM, {name: value for name, value in claim.items() if name in _CLAIM})
-        check = CHECKS[common["check"]]
+        check = CHECKS[_CLAIM["check"].check("check", claim.get("check"))]
         _, *asked = inspect.signature(check).parameters.values()
-        own = {parameter.name: Field(parameter.annotation(), parameter.name) for parameter in asked}
-        rest = {name: value for name, value in claim.items() if name not in _CLAIM}
-        which = check_fields("", _WHICH, {name: rest.pop(name) for name in _WHICH if name in rest})
-        arguments = _all_fields(own, rest)
-        mine = [row for row in rows if which["target"] in ("", row.target)]
-        mine = [row for row in mine if which["source"] in ("", row.source) or row.source is None]
-        return common["claim"], common["kind"], check(Rows(tuple(mine)), **arguments)
+        own = {parameter.name: Field(parameter.annotation(), "asked for by the check") for parameter in asked}
+        which = {name: field.check(name, claim[name]) for name, field in _WHICH.items() if name in claim}
+        values = _all_fields(_CLAIM | own, {name: value for name, value in claim.items() if name not in which})
+        # A random start has no source and stands beside every one.
+        mine = [row for row in rows if all(getattr(row, name) in (value, None) for name, value in which.items())]
+        finding = check(Rows(tuple(mine)), **{name: values[name] for name in own})
+        return values["claim"], values["kind"], finding
     except ConfigError as error:
         raise error.within(where) from None
 

@@ -19,6 +19,7 @@ MEMBERS = [(0, 1e-2, 0.0), (1, 1e-2, 0.1), (2, 3e-3, 0.0), (3, 3e-3, 0.05), (4, 
 SICK = 2
 TASK = task_of("lora", STEPS)
 IMAGE_F32 = np.asarray(normalise(jnp.asarray(IMAGE_NHWC)))
+DATA = {"input": IMAGE_F32, "label": LABEL_N}
 
 
 class Watched(Jit):
@@ -56,7 +57,7 @@ def run_fused(
     states: list[TrainState],
     programs: Programs,
     placement: Jit | None = None,
-    input_N: np.ndarray = IMAGE_F32,
+    data: dict[str, np.ndarray] = DATA,
     indices: Any = tables,
     boundary: Any = lambda state, losses: None,
 ) -> tuple[TrainState, np.ndarray]:
@@ -64,7 +65,7 @@ def run_fused(
         TASK,
         fused.stack(states),
         backbone(),
-        {"input": input_N, "label": LABEL_N},
+        data,
         indices,
         placement=placement or Jit(),
         programs=programs,
@@ -92,8 +93,7 @@ def test_a_fused_run_is_its_members_run_alone() -> None:
     frozen = backbone()
     for k, (seed, rate, decay) in enumerate(MEMBERS):
         start = begin(TASK, make_hyper(rate, decay), seed)[0]
-        feed = Resident({"input": IMAGE_F32, "label": LABEL_N}, table(seed))
-        alone, alone_losses = train(TASK, start, frozen, feed, programs=programs, chunk=CHUNK)
+        alone, alone_losses = train(TASK, start, frozen, Resident(DATA, table(seed)), programs=programs, chunk=CHUNK)
         mine = fused.member(state, k)
         assert largest_gap(mine.trainable, alone.trainable) < 1e-5
         np.testing.assert_allclose(losses[k], alone_losses, rtol=1e-5)
@@ -129,22 +129,8 @@ def test_a_member_that_meets_bad_data_keeps_its_last_good_leaves_and_harms_nobod
         return indices
 
     # The same data for the healthy run, so that both are the same program.
-    runs = [
-        fused.run(
-            TASK,
-            fused.stack(members()),
-            backbone(),
-            data,
-            indices,
-            placement=Jit(),
-            programs=programs,
-            chunk=CHUNK,
-            losses=np.zeros((len(MEMBERS), 0), np.float32),
-            boundary=lambda state, losses: None,
-        )
-        for indices in (tables, poisoned)
-    ]
-    (well, well_losses), (ill, ill_losses) = runs
+    well, well_losses = run_fused(members(), programs, data=data)
+    ill, ill_losses = run_fused(members(), programs, data=data, indices=poisoned)
     assert np.flatnonzero(ill.diverged).tolist() == [SICK]
     assert not np.any(well.diverged)
     for k in range(len(MEMBERS)):
@@ -177,8 +163,7 @@ def test_frozen_leaves_and_data_are_held_once_however_many_members() -> None:
     run_fused(members(), Programs(), placement)
     (compiled,) = placement.compiled
     frozen, states = tree.nbytes(backbone()), tree.nbytes(host(fused.stack(members())))
-    data = IMAGE_F32.nbytes + LABEL_N.nbytes
     indices = len(MEMBERS) * CHUNK * BATCH * 4
-    expected = states + frozen + data + indices
+    expected = states + frozen + tree.nbytes(DATA) + indices
     assert compiled.memory_analysis().argument_size_in_bytes == pytest.approx(expected, rel=0.02)
     assert (len(MEMBERS) - 1) * frozen > 0.5 * expected, "copies would show"

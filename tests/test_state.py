@@ -6,14 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import adapt, batch, begin, compiled_step, differing
+from tiny import ADAM, STEPS, adapt, batch, begin, compiled_step, differing
 
 from tlx import tree
-from tlx.optim import Optimizer
 from tlx.state import Hyper, from_tree, make_hyper, to_tree
 from tlx.step import Task
 
-TASK = Task(adapt("lora"), Optimizer(), steps=20)
+TASK = Task(adapt("lora"), ADAM, steps=STEPS)
 HYPER = make_hyper(3e-2, weight_decay=0.1, label_smoothing=0.05, adapter_scale=0.5)
 
 

@@ -13,14 +13,18 @@ import pytest
 
 from tlx import tree
 from tlx.adapt.adapted import Adapted
+from tlx.adapt.registry import METHODS
 from tlx.fields import check_fields
 from tlx.models.registry import MODELS, Model
-from tlx.adapt.registry import METHODS
+from tlx.optim import Optimizer
 from tlx.partition import partition
 from tlx.state import Hyper, TrainState, make_hyper
 from tlx.step import Task, init_state, train_step
 
 CLASSES = 3
+# One optimizer for most tests, so that they share their compiled steps.
+ADAM = Optimizer(clip_norm=0.5)
+STEPS = 20
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,11 @@
 
 import argparse
 import json
-import math
 import os
 import signal
 import sys
 import traceback
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +20,6 @@ if TYPE_CHECKING:
 
 WRONG_INPUT = 2
 STOPPED = 75  # EX_TEMPFAIL: run me again
-PIPE_WIDTH = 110  # columns of a table when the output is a file or a pipe
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -127,7 +124,7 @@ def _plan(options: argparse.Namespace) -> int:
     grid = run.lay_out(study, folders, Silent())
     outline = plan.outline(grid, folders.work)
     if options.json:
-        print(json.dumps(_plain(outline.as_dict()), indent=1))
+        print(json.dumps(outline.as_dict(), indent=1))
     else:
         plan.show(outline, leaves=options.leaves)
     return 0
@@ -144,10 +141,8 @@ def _no_overrides(options: argparse.Namespace) -> None:
 
 
 def _show(work: Path, as_json: bool) -> int:
-    from rich.console import Console
-
     from tlx.records import Records
-    from tlx.report import tables, write
+    from tlx.report import terminal, write
 
     records = Records(work)
     manifest = records.manifest()
@@ -155,27 +150,10 @@ def _show(work: Path, as_json: bool) -> int:
     timings = {record["id"]: timing for record in found if (timing := records.timing(record["id"]))}
     report = write(found, manifest, timings, work)
     if as_json:
-        print(json.dumps(_plain(asdict(report)), indent=1))
-        return 0
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=PIPE_WIDTH)
-    for table in tables(report.rows):
-        console.print(table)
-    console.print(report.sentence, markup=False)
-    console.print(f"report: {report.markdown}, {report.html}", markup=False, soft_wrap=True)
+        print(json.dumps(report.as_dict(), indent=1))
+    else:
+        terminal.show(report)
     return 0
-
-
-def _plain(value: Any) -> Any:
-    """What JSON can hold: paths as text, no number for a number that is not there."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return str(value) if isinstance(value, Path) else value
 
 
 def _use_compilation_cache(folder: Path) -> None:

@@ -14,7 +14,8 @@ class Optimizer:
     """How the trainable leaves move; learning rate and weight decay are arguments of the step, not of this.
 
     Args:
-      name: `adamw` or `sgd` (with Nesterov momentum).
+      name: `adamw` (Loshchilov and Hutter, 2019) or `sgd` with Nesterov momentum; the weight decay of both is
+        decoupled, where most libraries' SGD adds it to the gradient.
       momentum: β1 of Adam, or the momentum of SGD.
       clip_norm: largest global gradient norm over the trainable leaves, or 0 for none.
       warmup: share of the steps spent on a linear warm-up, 0 to 1.

@@ -135,7 +135,7 @@ def from_torch(path: str, model: nn.Module) -> np.ndarray:
 
 
 def groups_of(model: nn.Module, method: str, weight_decay: float) -> list[dict[str, Any]]:
-    """What moves: all of it, the head, or the head and the side paths. Matrices decay, side paths and vectors do not."""
+    """What moves: all, the head, or the head and the side paths. Matrices decay; side paths and vectors do not."""
     moves = {"full": ("",), "head": ("head.",), "lora": ("head.", "lora_")}[method]
     decayed, plain = [], []
     for name, leaf in model.named_parameters():
@@ -145,19 +145,22 @@ def groups_of(model: nn.Module, method: str, weight_decay: float) -> list[dict[s
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
 
 
-class Sgdw(torch.optim.SGD):
-    """Nesterov momentum with the decay of AdamW; PyTorch's own adds the decay to the gradient."""
+def optimizer_of(name: str, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    """AdamW, or SGD with Nesterov momentum and the decay of AdamW."""
+    if name == "adamw":
+        return torch.optim.AdamW(groups, betas=(0.9, 0.999), eps=1e-8)
+    own = [{**group, "weight_decay": 0.0, "decoupled": group["weight_decay"]} for group in groups]
+    sgd = torch.optim.SGD(own, momentum=0.9, nesterov=True)
+    sgd.register_step_pre_hook(decay)
+    return sgd
 
-    @torch.no_grad()
-    def step(self) -> None:
-        decays = [group["weight_decay"] for group in self.param_groups]
-        for group in self.param_groups:
-            for leaf in group["params"]:
-                leaf.mul_(1 - group["lr"] * group["weight_decay"])
-            group["weight_decay"] = 0.0
-        super().step()
-        for group, decay in zip(self.param_groups, decays, strict=True):
-            group["weight_decay"] = decay
+
+@torch.no_grad()
+def decay(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    """Shrinks the leaves themselves, where PyTorch's SGD would have the decay go through its momentum."""
+    for group in optimizer.param_groups:
+        for leaf in group["params"]:
+            leaf.mul_(1 - group["lr"] * group["decoupled"])
 
 
 def train(run: dict[str, Any]) -> dict[str, np.ndarray]:
@@ -166,10 +169,7 @@ def train(run: dict[str, Any]) -> dict[str, np.ndarray]:
     images = torch.tensor(run["input"]).movedim(-1, 2)
     labels = torch.tensor(run["label"]).long()
     groups = groups_of(model, str(run["method"]), float(run["weight_decay"]))
-    if run["optimizer"] == "adamw":
-        optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.999), eps=1e-8)
-    else:
-        optimizer = Sgdw(groups, momentum=0.9, nesterov=True)
+    optimizer = optimizer_of(str(run["optimizer"]), groups)
     before, losses = model(images[0]), []
     for image, label, rate in zip(images, labels, run["learning_rate"], strict=True):
         for group in optimizer.param_groups:

@@ -54,7 +54,8 @@ class Row:
     @property
     def name(self) -> str:
         """What to call the row where its source and target are known."""
-        return self.entry if self.arm in ("transfer", self.entry) else f"{self.entry} ({self.arm})"
+        told = self.arm in ("transfer", self.entry.replace("_", "-"))
+        return self.entry if told else f"{self.entry} ({self.arm})"
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,13 @@ class Context:
     pretrained: dict[str, Pretrained] = field(default_factory=dict)
     stop: threading.Event = field(default_factory=threading.Event)
     save_lock: threading.Lock = field(default_factory=threading.Lock)
+    _said: set[str] = field(default_factory=set)
+
+    def say_once(self, text: str) -> None:
+        """A line that many units would repeat."""
+        if text not in self._said:
+            self._said.add(text)
+            self.progress.line(text)
 
     def logits(
         self, task: Task, trainable: Any, frozen: Any, stats: Any, x_N: np.ndarray, scale: float = 1.0
@@ -111,10 +118,18 @@ def _compiled_init(model: Model) -> Callable[[int], dict[str, Any]]:
     return jax.jit(model.init)
 
 
+def with_adapters(adapted: Adapted, variables: dict[str, Any], seed: int) -> dict[str, Any]:
+    """The variables, not copied, with the method's fresh adapters beside them."""
+    return {**variables, **_compiled_adapters(adapted)(variables, derive(seed, "adapters"))}
+
+
 @functools.cache
-def with_adapters(adapted: Adapted) -> Callable[[dict[str, Any], int], dict[str, Any]]:
-    """`Adapted.init_adapters`, compiled."""
-    return jax.jit(adapted.init_adapters)
+def _compiled_adapters(adapted: Adapted) -> Callable[[dict[str, Any], int], dict[str, Any]]:
+    def added(variables: dict[str, Any], seed: int) -> dict[str, Any]:
+        extended = adapted.init_adapters(variables, seed)
+        return {key: extended[key] for key in extended if key not in variables}
+
+    return jax.jit(added)
 
 
 def split_stats(variables: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -36,11 +36,13 @@ def run_in_turn(unit: Unit, starts: dict[int, Start], checkpoints: Checkpoints, 
     """
     turn = _Turn(unit, checkpoints, context)
     label_N = jnp.asarray(context.targets[unit.first.target.name].train.label_N)
-    data = {seed: {"input": jnp.asarray(s.inputs["train"]), "label": label_N} for seed, s in starts.items()}
+    # Seeds that see the same inputs share one copy on the device.
+    inputs = {id(start.inputs): jnp.asarray(start.inputs["train"]) for start in starts.values()}
     context.progress.start(unit.name, unit.runs * unit.task.steps, len(turn.done) * unit.task.steps)
     for trial in trials_of(unit):
         if trial.key not in turn.done:
-            turn.run(trial, starts[trial.cell.seed], data[trial.cell.seed])
+            start = starts[trial.cell.seed]
+            turn.run(trial, start, {"input": inputs[id(start.inputs)], "label": label_N})
     return turn.done
 
 

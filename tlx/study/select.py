@@ -33,14 +33,14 @@ def validate(seed: int, learning_rate: float, diverged: bool, logits_NC: np.ndar
     Args:
       seed: of the cell.
       learning_rate: of the trial.
-      diverged: a diverged trial has no score.
+      diverged: a diverged trial has no score; neither has one whose predictions are not finite.
       logits_NC: predictions, [examples, classes].
       label_N: [examples].
 
     Returns:
       Its result.
     """
-    if diverged:
+    if diverged or not np.all(np.isfinite(logits_NC)):
         return Validation(seed, learning_rate, None, None)
     return Validation(seed, learning_rate, *accuracy_and_loss(logits_NC, label_N))
 

@@ -7,7 +7,6 @@ import numpy as np
 
 from tlx import cut, tree
 from tlx.partition import partition
-from tlx.seeds import derive
 from tlx.study.context import Context, fresh_variables, split_stats, with_adapters
 from tlx.study.plan import RESET, Unit
 from tlx.study.spec import TRANSFER
@@ -84,7 +83,8 @@ def initial_variables(unit: Unit, seed: int, context: Context) -> tuple[dict[str
         assert unit.first.source is not None
         pretrained = context.pretrained[unit.first.source.name]
         variables, report = transplant(pretrained.variables, variables, RESET)
-    return with_adapters(unit.task.adapted)(variables, derive(seed, "adapters")), report
+        context.say_once(f"{unit.first.source.name} → {unit.first.target.name}: {report.line()}")
+    return with_adapters(unit.task.adapted, variables, seed), report
 
 
 def _activations(

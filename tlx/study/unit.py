@@ -83,11 +83,12 @@ def _record(
     run = next(done[t.key] for t in trials_of(unit) if t.cell is cell and t.learning_rate == rate)
     chosen = next(trial for trial in trials if trial.learning_rate == rate)
     source = context.pretrained[cell.source.name] if cell.source else None
+    result = _score(unit, run, start, chosen, data, context)
     return {
         "format": 1,
         "id": cell.id,
         "study": context.study.name,
-        "status": "diverged" if run.diverged else "ok",
+        "status": "diverged" if result["test_accuracy"] is None else "ok",
         "cell": cell.key(),
         "config": dict(cell.identity),
         "data": data.digests() | {"subset": _subset(cell, data, context)},
@@ -101,7 +102,7 @@ def _record(
             for trial in trials
         ],
         "selected": {"lr": rate, "by": BY},
-        "result": _score(unit, run, start, chosen, data, context),
+        "result": result,
         "curve": _curve(run.losses),
         "cost": _cost(unit, start, context),
         "surgery": start.surgery.as_dict() if start.surgery else None,
@@ -115,10 +116,12 @@ def _score(
 ) -> dict[str, Any]:
     """The only place that looks at test labels, once a cell, after the choice is made."""
     size = len(data.test.label_N)
-    if run.diverged:
-        empty = dict.fromkeys(("test_accuracy", "test_loss", "val_accuracy", "test_correct"))
+    empty = dict.fromkeys(("test_accuracy", "test_loss", "val_accuracy", "test_correct"))
+    if chosen.accuracy is None:
         return {**empty, "test_examples": size}
     logits_NC = context.logits(unit.task, run.trainable, start.frozen, run.stats, start.inputs["test"])
+    if not np.all(np.isfinite(logits_NC)):
+        return {**empty, "test_examples": size}
     accuracy, loss = losses.accuracy_and_loss(logits_NC, data.test.label_N)
     return {
         "test_accuracy": accuracy,

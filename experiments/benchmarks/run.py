@@ -1,0 +1,147 @@
+"""Times the rows and prints their ratios: `python -m experiments.benchmarks.run [--rows NAME ...] [--rounds N]`."""
+
+import argparse
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import jax
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from experiments.benchmarks.rows import ROWS, Row, Scale, Work
+from tlx.atomic import write_json
+from tlx.errors import TlxError
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a row came to.
+
+    Args:
+      name: of the row.
+      says: what the ratio is.
+      ratios: of each round.
+      others: share of the processor that other processes had meanwhile, 0 to 1; None where that is not known.
+    """
+
+    name: str
+    says: str
+    ratios: tuple[float, ...]
+    others: float | None
+
+    @property
+    def median(self) -> float:
+        """The middle round's ratio."""
+        return statistics.median(self.ratios)
+
+
+def measure(name: str, row: Row, rounds: int) -> Result:
+    """Time both ways of a row in turn, so that what disturbs the machine disturbs both.
+
+    Args:
+      name: of the row.
+      row: its two ways; each is run once before the first round, which compiles it.
+      rounds: pairs of runs; every second one is in the opposite order.
+
+    Returns:
+      The ratios.
+    """
+    row.top()
+    row.bottom()
+    ratios = []
+    began, busy = time.perf_counter(), _others_busy()
+    for i in range(rounds):
+        if i % 2:
+            bottom, top = _seconds(row.bottom), _seconds(row.top)
+        else:
+            top, bottom = _seconds(row.top), _seconds(row.bottom)
+        ratios.append(top / bottom)
+    capacity = (time.perf_counter() - began) * (os.cpu_count() or 1)
+    now = _others_busy()
+    others = None if busy is None or now is None else max(0.0, (now - busy) / capacity)
+    return Result(name, row.says, tuple(ratios), others)
+
+
+def main(argv: Sequence[str] | None = None, scale: Scale | None = None) -> int:
+    """Time rows, print a table and write the ratios as JSON.
+
+    Args:
+      argv: arguments, or None for the process's own.
+      scale: how much work, by default the quickstart's.
+
+    Returns:
+      The exit code.
+    """
+    parser = argparse.ArgumentParser(prog="python -m experiments.benchmarks.run", description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="NAME", help=", ".join(ROWS))
+    parser.add_argument("--rounds", type=_positive, default=7, help="timed pairs for each row (default: 7)")
+    parser.add_argument("--out", type=Path, default=Path("workdir/benchmarks.json"), help="where the JSON goes")
+    options = parser.parse_args(argv)
+    results = []
+    for name in options.rows:
+        results.append(measure(name, ROWS[name](scale or Scale()), options.rounds))
+        print(f"done: {name}", file=sys.stderr)
+    Console(highlight=False).print(_table(results))
+    content = {"environment": _environment(), "scale": asdict(scale or Scale())}
+    try:
+        write_json(options.out, content | {"rows": [asdict(result) | {"median": result.median} for result in results]})
+    except TlxError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def _seconds(work: Work) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def _others_busy() -> float | None:
+    """Seconds of processor time that all other processes had since the machine started, on Linux."""
+    try:
+        fields = Path("/proc/stat").read_text().splitlines()[0].split()[1:]
+    except OSError:
+        return None
+    user, nice, system, _idle, _wait, irq, softirq, steal = (int(field) for field in fields[:8])
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK") - time.process_time()
+
+
+def _table(results: Sequence[Result]) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("Row")
+    table.add_column("Time of / over that of", overflow="fold")
+    for heading in ("Median", "Rounds", "Others"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for result in results:
+        others = "–" if result.others is None else f"{100 * result.others:.0f} %"
+        spread = f"{min(result.ratios):.3g} to {max(result.ratios):.3g}"
+        table.add_row(result.name, result.says, f"{result.median:.3g}", spread, others)
+    return table
+
+
+def _environment() -> dict[str, str | int | None]:
+    device = jax.devices()[0]
+    return {
+        "jax": jax.__version__,
+        "python": platform.python_version(),
+        "device": device.device_kind,
+        "cores": os.cpu_count(),
+    }
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected an integer ≥ 1, got {text!r}")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,112 @@
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from runs import EXAMPLES, IMAGE_NHWC, LABEL_N, begin, largest_gap, table, task_of, train, variables
+
+from tlx import cut
+from tlx.data.preprocess import normalise
+from tlx.loop import Programs, Resident
+from tlx.partition import combine
+from tlx.sharding import Jit
+from tlx.step import Task, predict
+
+STAGES = ("embed", "block_0", "block_1", "pool", "head")
+
+
+def activations(task: Task, leaves: Any, image_NHWC: np.ndarray, depth: int, programs: Programs, batch: int = 16) -> Any:
+    return cut.activations(
+        task.adapted, leaves, image_NHWC, depth, placement=Jit(), programs=programs, batch=batch
+    )
+
+
+@pytest.fixture(scope="module")
+def programs() -> Programs:
+    return Programs()
+
+
+@pytest.mark.parametrize("depth", range(len(STAGES) + 1))
+def test_running_above_the_cut_on_what_was_kept_at_it_is_the_whole_model(depth: int, programs: Programs) -> None:
+    task = task_of("lora", 1)
+    assert task.adapted.model.stages == STAGES
+    leaves = variables(task)
+    kept, flops = activations(task, leaves, IMAGE_NHWC, depth, programs)
+    assert kept.shape[0] == EXAMPLES and kept.dtype == np.float32
+    above, _ = task.adapted.apply(leaves, jnp.asarray(kept), first=depth)
+    whole, _ = task.adapted.apply(leaves, normalise(jnp.asarray(IMAGE_NHWC)))
+    np.testing.assert_allclose(above, whole, atol=1e-5)
+    assert np.std(whole) > 0.1
+    assert flops > 0
+
+
+def test_a_remainder_takes_no_program_of_its_own_and_changes_nothing() -> None:
+    programs, task = Programs(), task_of("head", 1)
+    leaves = variables(task)
+    whole, _ = activations(task, leaves, IMAGE_NHWC, 2, programs)
+    some, _ = activations(task, leaves, IMAGE_NHWC[:21], 2, programs)
+    assert programs.count == 1
+    np.testing.assert_array_equal(some, whole[:21])
+    other, _ = activations(task, variables(task, seed=1), IMAGE_NHWC, 2, programs)
+    assert programs.count == 1, "another checkpoint, the same program"
+    assert np.abs(other - whole).max() > 0.1
+
+
+def test_deeper_cuts_cost_more_for_each_example() -> None:
+    programs, task = Programs(), task_of("head", 1)
+    leaves = variables(task)
+    costs = [
+        activations(task, leaves, IMAGE_NHWC[:8], depth, programs, batch)[1]
+        for depth, batch in ((1, 8), (3, 8), (3, 4))
+    ]
+    # Embedding: 4 patches of 16 pixels to 16 numbers, a multiplication and an addition each.
+    assert costs[0] == pytest.approx(2 * 4 * 16 * 16, rel=0.25)
+    # A block: 12 width² multiplications a patch, and attention.
+    assert costs[1] - costs[0] == pytest.approx(2 * 2 * 4 * 12 * 16**2, rel=0.25)
+    assert costs[2] == pytest.approx(costs[1], rel=0.02), "per example, whatever the batch"
+
+
+@pytest.mark.parametrize(("examples", "calls"), [(1, 1), (3, 1), (4, 2), (6, 2), (7, 3)])
+def test_batches_are_all_of_one_size_and_filling_never_shows(examples: int, calls: int) -> None:
+    seen: list[np.ndarray] = []
+
+    def call(part: np.ndarray) -> tuple[np.ndarray, float]:
+        seen.append(part)
+        return part.sum(axis=1), 5.0
+
+    x_N = np.arange(1.0, 2 * examples + 1).reshape(examples, 2)
+    out, cost = cut.in_batches(call, x_N, 3)
+    np.testing.assert_array_equal(out, x_N.sum(axis=1))
+    assert cost == 5.0
+    assert [part.shape for part in seen] == [(3, 2)] * calls
+    assert np.concatenate(seen)[examples:].sum() == 0
+
+
+@pytest.mark.parametrize(
+    ("method", "changes", "depth"), [("head", {}, 4), ("lora", {"target": "block_1/.*/(query|value)"}, 2)]
+)
+def test_training_on_kept_activations_is_training_through_the_frozen_stages(
+    method: str, changes: dict[str, Any], depth: int, programs: Programs
+) -> None:
+    steps = 20
+    through = task_of(method, steps, **changes)
+    assert through.adapted.cut() == depth
+    state, frozen = begin(through)
+    kept, _ = activations(through, combine(state.trainable, frozen), IMAGE_NHWC, depth, programs)
+    above = Task(through.adapted, through.optimizer, steps, first=depth)
+    needed = {"params": {stage: frozen["params"][stage] for stage in STAGES[depth:] if stage in frozen["params"]}}
+
+    def run(task: Task, leaves: Any, input_N: np.ndarray) -> Any:
+        feed = Resident({"input": input_N, "label": LABEL_N}, table())
+        ended, losses = train(task, begin(task)[0], leaves, feed, programs=programs, chunk=steps)
+        x_N = normalise(jnp.asarray(input_N)) if input_N.dtype == np.uint8 else jnp.asarray(input_N)
+        logits = jax.jit(lambda *a: predict(task, *a, {}, x_N, 1.0))(ended.trainable, leaves)
+        return ended, losses, np.argmax(logits, axis=-1)
+
+    whole, losses, said = run(through, frozen, IMAGE_NHWC)
+    short, short_losses, short_said = run(above, needed, kept)
+    np.testing.assert_allclose(short_losses, losses, rtol=1e-5)
+    assert largest_gap(whole.trainable, short.trainable) < 1e-5
+    np.testing.assert_array_equal(said, short_said)
+    assert largest_gap(whole.trainable, state.trainable) > 1e-2, "it did train"

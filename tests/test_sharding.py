@@ -1,0 +1,164 @@
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from runs import IMAGE_NHWC, LABEL_N, begin, host, resident, table, task_of, train
+from tiny import adapt, differing, tiny_model
+
+from tlx import fused, tree
+from tlx.loop import Programs, Resident
+from tlx.optim import Optimizer
+from tlx.sharding import Jit, flops_of, make_placement
+from tlx.state import make_hyper, to_tree
+from tlx.step import Task
+
+STEPS = 10
+# Kind, devices for the batch, devices for each parameter.
+PLACES = [("jit", 2, 1), ("jit", 4, 1), ("jit", 2, 2), ("pmap", 1, 1), ("pmap", 2, 1), ("pmap", 4, 1)]
+
+
+@dataclass(frozen=True)
+class Done:
+    """A run, and what it was given before and after it."""
+
+    state: Any
+    losses: np.ndarray
+    before: Any
+    after: Any
+    given: Any
+
+
+@functools.cache
+def run_on(kind: str, data: int, fsdp: int, optimizer: str) -> Done:
+    """Ten steps of eight examples, full fine-tuning."""
+    task = Task(adapt("full", tiny_model(depth=1)), Optimizer(name=optimizer, warmup=0.2), STEPS)
+    state, frozen = begin(task, make_hyper(1e-2, 0.05, 0.1))
+    # Arrays on a device, as a restored or pre-trained state has them.
+    given = jax.tree.map(jax.numpy.asarray, (state, frozen, resident().data))
+    before = host(given)
+    placement = make_placement(kind, data, fsdp)
+    assert placement.devices == data * fsdp
+    ended, losses = train(
+        task, *given[:2], Resident(given[2], table()), programs=Programs(), placement=placement, chunk=5
+    )
+    return Done(ended, losses, before, host(given), given)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_losses_and_leaves_do_not_depend_on_the_devices(place: tuple[str, int, int]) -> None:
+    one, many = run_on("jit", 1, 1, "sgd"), run_on(*place, "sgd")
+    assert one.losses.shape == (STEPS,)
+    np.testing.assert_allclose(many.losses, one.losses, rtol=1e-5)
+    assert int(many.state.step) == STEPS and not bool(many.state.diverged)
+    here, there = tree.flatten(one.state.trainable), tree.flatten(many.state.trainable)
+    for path in here:
+        np.testing.assert_allclose(there[path], here[path], atol=1e-6, err_msg=path)
+    assert differing(one.before[0].trainable, one.state.trainable) == set(here), "all of them moved"
+
+
+def test_nor_do_they_under_adam() -> None:
+    one, many = run_on("jit", 1, 1, "adamw"), run_on("pmap", 4, 1, "adamw")
+    np.testing.assert_allclose(many.losses, one.losses, rtol=1e-5)
+    here, there = tree.flatten(one.state.trainable), tree.flatten(many.state.trainable)
+    for path in here:
+        # Softmax does not see the keys' bias, so its gradient is rounding alone, which Adam scales to full size.
+        if not path.endswith("key/bias"):
+            np.testing.assert_allclose(there[path], here[path], atol=5e-5, err_msg=path)
+
+
+@pytest.mark.parametrize("place", [("jit", 1, 1), *PLACES])
+def test_what_a_run_is_given_can_still_be_read_and_is_unchanged(place: tuple[str, int, int]) -> None:
+    done = run_on(*place, "sgd")
+    assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(done.given))
+    for before, after in zip(done.before, done.after, strict=True):
+        assert differing(tree.unflatten(tree.flatten(before)), tree.unflatten(tree.flatten(after))) == set()
+
+
+def test_fsdp_splits_parameters_optimizer_state_and_frozen_leaves() -> None:
+    ended = run_on("jit", 2, 2, "sgd").state
+    kernel = ended.trainable["params"]["block_0"]["mlp"]["up"]["kernel"]
+    assert kernel.shape == (16, 64)
+    assert [shard.data.shape for shard in kernel.addressable_shards] == [(16, 32)] * 4
+    held = sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(ended.trainable))
+    # All but the head's three biases can be halved.
+    assert held == (tree.nbytes(ended.trainable) + 3 * 4) // 2
+    moments = sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(ended.opt_state))
+    assert moments < 0.55 * tree.nbytes(ended.opt_state)
+
+    _, frozen = begin(task_of("lora", 1))
+    placed = make_placement("jit", 2, 2).shared(frozen)
+    value = placed["params"]["block_1"]["attention"]["value"]["kernel"]
+    assert {shard.data.shape for shard in value.addressable_shards} == {(16, 8)}
+    np.testing.assert_array_equal(value, frozen["params"]["block_1"]["attention"]["value"]["kernel"])
+
+
+def test_the_batch_is_split_over_all_devices() -> None:
+    items = table()(0, 3)
+    for placement in (make_placement("jit", 4, 1), make_placement("jit", 2, 2)):
+        placed = placement.items(items)
+        assert [shard.data.shape for shard in placed.addressable_shards] == [(3, 2)] * 4
+        np.testing.assert_array_equal(placed, items)
+    placed = make_placement("pmap", 4, 1).items(items)
+    assert placed.shape == (4, 3, 2)
+    np.testing.assert_array_equal(np.concatenate(placed, axis=1), items)
+
+
+@pytest.mark.parametrize("place", [("jit", 2, 2), ("pmap", 4, 1)])
+def test_a_placed_state_reads_back_as_it_was(place: tuple[str, int, int]) -> None:
+    state, _ = begin(task_of("lora", 1))
+    placement = make_placement(*place)
+    again = placement.fetch(placement.state(state))
+    assert differing(to_tree(state), to_tree(again)) == set()
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "fsdp", "devices"),
+    [("jit", -1, 1, 4), ("jit", -1, 2, 4), ("jit", 1, 1, 1), ("pmap", -1, 1, 4), ("pmap", 2, 1, 2)],
+)
+def test_minus_one_takes_the_devices_there_are(kind: str, data: int, fsdp: int, devices: int) -> None:
+    assert make_placement(kind, data, fsdp).devices == devices
+
+
+@functools.cache
+def fused_on(devices: int, members: int) -> tuple[Any, np.ndarray]:
+    """Members of a fused group of heads, differing in seed, rate and order."""
+    task = task_of("head", STEPS)
+    rates = [1e-2, 3e-3, 1e-1, 3e-2][:members]
+    states = fused.stack([begin(task, make_hyper(rate), seed)[0] for seed, rate in enumerate(rates)])
+    ended, losses = fused.run(
+        task,
+        states,
+        begin(task)[1],
+        {"input": IMAGE_NHWC, "label": LABEL_N},
+        lambda start, stop: np.stack([table(seed)(start, stop) for seed in range(members)]),
+        placement=Jit(devices),
+        programs=Programs(),
+        chunk=5,
+        losses=np.zeros((members, 0), np.float32),
+        boundary=lambda state, losses: None,
+    )
+    assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(states))
+    return ended, losses
+
+
+@pytest.mark.parametrize(("devices", "members", "each"), [(2, 4, 2), (4, 4, 1), (2, 3, 3)])
+def test_fused_members_are_spread_over_the_devices_where_they_divide(devices: int, members: int, each: int) -> None:
+    (one, losses), (many, many_losses) = fused_on(1, 4), fused_on(devices, members)
+    np.testing.assert_allclose(many_losses, losses[:members], rtol=1e-5)
+    kernel = many.trainable["params"]["head"]["kernel"]
+    assert [shard.data.shape for shard in kernel.addressable_shards] == [(each, 16, 3)] * devices
+    for path, leaf in tree.flatten(many.trainable).items():
+        np.testing.assert_allclose(leaf, tree.flatten(one.trainable)[path][:members], atol=1e-6, err_msg=path)
+
+
+def test_pmap_refuses_a_fused_group() -> None:
+    with pytest.raises(ValueError, match="under jit"):
+        make_placement("pmap", 2, 1).state({"w": np.zeros((4, 2))}, members=True)
+
+
+def test_flops_are_those_of_the_program() -> None:
+    compiled = jax.jit(lambda a, b: a @ b).lower(np.ones((8, 16), "f"), np.ones((16, 4), "f")).compile()
+    assert flops_of(compiled) == pytest.approx(2 * 8 * 16 * 4)
