@@ -16,10 +16,10 @@ from tlx.step import Task, predict
 STAGES = ("embed", "block_0", "block_1", "pool", "head")
 
 
-def activations(task: Task, leaves: Any, image_NHWC: np.ndarray, depth: int, programs: Programs, batch: int = 16) -> Any:
-    return cut.activations(
-        task.adapted, leaves, image_NHWC, depth, placement=Jit(), programs=programs, batch=batch
-    )
+def activations(
+    task: Task, leaves: Any, image_NHWC: np.ndarray, depth: int, programs: Programs, batch: int = 16
+) -> Any:
+    return cut.activations(task.adapted, leaves, image_NHWC, depth, placement=Jit(), programs=programs, batch=batch)
 
 
 @pytest.fixture(scope="module")

@@ -42,9 +42,7 @@ def stop_and_resume(
     assert restored is not None and restored.step == after
     state = from_tree(state, restored.tree["state"])
     assert int(state.step) == after
-    return train(
-        task, state, frozen, resident(), programs=programs, chunk=chunk, losses=restored.tree["losses"]
-    )
+    return train(task, state, frozen, resident(), programs=programs, chunk=chunk, losses=restored.tree["losses"])
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])

@@ -51,7 +51,9 @@ def test_there_and_back_through_the_host() -> None:
     assert jax.tree.structure(restored) == jax.tree.structure(state)
     assert differing(state, restored) == set()
     assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(restored))
-    same = [(a.shape, a.dtype) == (b.shape, b.dtype) for a, b in zip(*map(jax.tree.leaves, (state, restored)), strict=True)]
+    same = [
+        (a.shape, a.dtype) == (b.shape, b.dtype) for a, b in zip(*map(jax.tree.leaves, (state, restored)), strict=True)
+    ]
     assert all(same)
 
 
@@ -61,7 +63,9 @@ def test_a_restored_run_goes_on_bit_for_bit() -> None:
     half = jax.tree.map(np.asarray, to_tree(advance(state, frozen, range(4))))
     resumed = advance(from_tree(begin(TASK)[0], half), frozen, range(4, 8))
     assert differing(whole, resumed) == set()
-    forgetful = advance(from_tree(begin(TASK)[0], {**half, "opt_state": to_tree(state)["opt_state"]}), frozen, range(4, 8))
+    forgetful = advance(
+        from_tree(begin(TASK)[0], {**half, "opt_state": to_tree(state)["opt_state"]}), frozen, range(4, 8)
+    )
     assert any(path.startswith("trainable/") for path in differing(whole, forgetful))
 
 

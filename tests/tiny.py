@@ -29,23 +29,24 @@ STEPS = 20
 
 @dataclass(frozen=True)
 class TinyModel:
-    """Settings of a model, its input, and a pattern for some of its dense layers above the first stage."""
+    """Settings of a model, its input, a pattern for some of its dense layers, and the first stage that holds one."""
 
     settings: dict[str, Any]
     image_HWC: tuple[int, int, int]
     dense: str
+    dense_from: int
 
 
 @dataclass(frozen=True)
 class TinyMethod:
-    """Settings of a method, the leaves it promises to move, and the stages it promises to leave alone.
+    """Settings of a method, a pattern for the leaves it promises to move, and how many stages it leaves alone.
 
-    `settings` and `moves` follow from the model; `cut` from the number of stages.
+    All follow from the model and its stages.
     """
 
     settings: Callable[[TinyModel, tuple[str, ...]], dict[str, Any]]
     moves: Callable[[tuple[str, ...]], str]
-    cut: Callable[[int], int]
+    cut: Callable[[TinyModel, tuple[str, ...]], int]
 
 
 TINY_MODELS = {
@@ -53,20 +54,23 @@ TINY_MODELS = {
         {"patch": 4, "width": 16, "depth": 2, "heads": 2, "mlp_ratio": 4},
         image_HWC=(8, 8, 1),
         dense=r"block_\d/attention/(query|value)",
+        dense_from=1,
     ),
 }
 TINY_METHODS = {
-    "full": TinyMethod(lambda model, stages: {}, lambda stages: "params/.*", lambda n: 0),
+    "full": TinyMethod(lambda model, stages: {}, lambda stages: "params/.*", lambda model, stages: 0),
     "freeze": TinyMethod(
         lambda model, stages: {"frozen": (f"params/({'|'.join(stages[:2])})/.*",)},
         lambda stages: f"params/({'|'.join(stages[2:])})/.*",
-        lambda n: 2,
+        lambda model, stages: 2,
     ),
-    "head": TinyMethod(lambda model, stages: {}, lambda stages: "params/head/.*", lambda n: n - 1),
+    "head": TinyMethod(
+        lambda model, stages: {}, lambda stages: "params/head/.*", lambda model, stages: len(stages) - 1
+    ),
     "lora": TinyMethod(
         lambda model, stages: {"rank": 2, "alpha": 4.0, "target": model.dense},
         lambda stages: "(params/head|adapters)/.*",
-        lambda n: 1,
+        lambda model, stages: model.dense_from,
     ),
 }
 

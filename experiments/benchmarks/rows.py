@@ -92,11 +92,11 @@ class Bench:
         return fresh
 
     @functools.cached_property
-    def data(self) -> dict[str, np.ndarray]:
-        """Images as bytes, and labels."""
+    def data(self) -> dict[str, jax.Array]:
+        """Images as bytes, and labels, on the device."""
         rng, size = np.random.default_rng(0), self.scale.examples
         image_NHWC = rng.integers(0, 256, (size, *IMAGE_HWC), np.uint8)
-        return {"input": image_NHWC, "label": rng.integers(0, CLASSES, size, np.int32)}
+        return jax.device_put({"input": image_NHWC, "label": rng.integers(0, CLASSES, size, np.int32)})
 
     def order(self, seed: int = 0) -> Callable[[int, int], np.ndarray]:
         """Steps to example indices, [steps, batch]."""
@@ -135,7 +135,6 @@ def by_hand(bench: Bench, transformation: optax.GradientTransformation) -> Work:
       transformation: updates all leaves.
     """
     module, scale, table = bench.model.module, bench.scale, bench.order()
-    data = jax.tree.map(jnp.asarray, bench.data)
     start_carry = (bench.variables, transformation.init(bench.variables))
 
     def step(data: Any, carry: Any, index_B: jax.Array) -> Any:
@@ -157,7 +156,7 @@ def by_hand(bench: Bench, transformation: optax.GradientTransformation) -> Work:
     def train() -> np.ndarray:
         carry, losses = jax.tree.map(jnp.copy, start_carry), []
         for start in range(0, scale.steps, scale.chunk):
-            carry, loss_S = advance(carry, data, table(start, min(start + scale.chunk, scale.steps)))
+            carry, loss_S = advance(carry, bench.data, table(start, min(start + scale.chunk, scale.steps)))
             losses.append(np.asarray(loss_S))
         jax.block_until_ready(carry)
         return np.concatenate(losses)
@@ -192,7 +191,7 @@ def probes(scale: Scale) -> Row:
     bench = Bench(scale)
     task = bench.task("head", first=len(bench.model.stages) - 1)
     feature_ND = np.random.default_rng(1).normal(size=(scale.examples, scale.width)).astype(np.float32)
-    data = {"input": jnp.asarray(feature_ND), "label": jnp.asarray(bench.data["label"])}
+    data = {"input": jnp.asarray(feature_ND), "label": bench.data["label"]}
     starts = [bench.begin(task, RATE * (1 + k % 3)) for k in range(scale.heads)]
     orders = [bench.order(seed=k // 3) for k in range(scale.heads)]
 
@@ -226,7 +225,13 @@ def features(scale: Scale) -> Row:
 
     def cached() -> np.ndarray:
         feature_ND, _ = cut.activations(
-            above.adapted, bench.variables, bench.data["input"], above.first, programs=bench.programs, batch=200
+            above.adapted,
+            bench.variables,
+            np.asarray(bench.data["input"]),
+            above.first,
+            placement=bench.placement,
+            programs=bench.programs,
+            batch=200,
         )
         return bench.run(above, state, {}, {"input": jnp.asarray(feature_ND), "label": bench.data["label"]})
 
@@ -257,7 +262,7 @@ def masked(scale: Scale, clips: bool) -> Row:
 
     Args:
       scale: of the work.
-      clips: whether the masked way clips by the norm of all its gradients, as one does who adds the mask last.
+      clips: whether the masked way also clips by the norm of all gradients, so that something reads them.
     """
     bench = Bench(scale)
     task = bench.task("head")
@@ -265,7 +270,7 @@ def masked(scale: Scale, clips: bool) -> Row:
     labels = tree.unflatten(task.adapted.labels())
     rule = optax.multi_transform({"head": adamw(scale), FROZEN: optax.set_to_zero()}, labels)
     clip = optax.clip_by_global_norm(CLIP) if clips else optax.identity()
-    says = "gradients of everything, " + ("their norm clipped" if clips else "unclipped") + ", and a mask / of the head"
+    says = f"mask after gradients {'and their norm ' if clips else ''}of everything / partitioned"
     return Row(says, by_hand(bench, optax.chain(clip, rule)), lambda: bench.run(task, state, frozen, bench.data))
 
 

@@ -89,6 +89,15 @@ def test_a_depends_on_the_seed_and_its_own_path() -> None:
     assert len(drawn) == 4
 
 
+def test_a_is_unrelated_to_a_kernel_of_the_same_seed() -> None:
+    adapted = Adapted(tiny_model(), "lora", (("alpha", 8.0), ("rank", 16), ("target", "block_0/attention/query")))
+    whole = adapted.init_adapters(compiled_init(adapted.model)(0), 0)
+    kernel = np.asarray(whole["params"]["block_0"]["attention"]["query"]["kernel"]).ravel()
+    [a] = [np.asarray(leaf).ravel() for path, leaf in tree.flatten(whole["adapters"]).items() if path.endswith("_a")]
+    assert kernel.size == a.size == 256
+    assert abs(np.corrcoef(kernel, a)[0, 1]) < 5 / math.sqrt(256)
+
+
 def test_the_side_path_equals_the_reparametrised_kernel() -> None:
     """Outputs, and gradients with respect to A and B, to 1e-5 of the largest."""
     adapted = lora()
@@ -164,7 +173,7 @@ def test_a_rank_beyond_the_kernel_is_refused(target: str, path: str, most: int) 
     adapted = Adapted(tiny_model(), "lora", (("alpha", 8.0), ("rank", most + 1), ("target", target)))
     with pytest.raises(ConfigError, match=re.escape(f"rank: expected at most {most} for {path!r}, got {most + 1}")):
         adapted.init_adapters(compiled_init(tiny_model())(0), 0)
-    with pytest.raises(ConfigError, match="^rank: "):
+    with pytest.raises(ConfigError, match=r"^rank: "):
         adapted.labels()
 
 
@@ -173,7 +182,7 @@ def test_a_target_that_matches_no_dense_layer_is_refused(target: str) -> None:
     adapted = lora(target=target)
     with pytest.raises(ConfigError, match=re.escape(f"target: {target!r} matches no dense layer of 'vit'")):
         adapted.init_adapters(compiled_init(tiny_model())(0), 0)
-    with pytest.raises(ConfigError, match="^target: "):
+    with pytest.raises(ConfigError, match=r"^target: "):
         adapted.labels()
 
 

@@ -1,0 +1,160 @@
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tlx.data.pipeline import Arrays, digest
+from tlx.errors import ConfigError, FileError, TlxError
+from tlx.optim import Optimizer
+from tlx.sharding import make_placement
+from tlx.study.cells import SourceData, TargetData
+from tlx.study.check import blamed_on, check_devices, check_study
+from tlx.study.spec import Entry, Execution, Recipe, Source, Study, Target
+
+RECIPE = Recipe(steps=5, batch_size=8, optimizer=Optimizer(), weight_decay=0.0, label_smoothing=0.0)
+SETTINGS = {"patch": 4, "width": 16, "depth": 2, "heads": 2, "mlp_ratio": 4}
+LORA = {"rank": 2, "alpha": 4.0, "target": ".*/(query|value)"}
+
+
+def arrays(seed: int, n: int = 12, side: int = 8) -> Arrays:
+    rng = np.random.default_rng(seed)
+    image_NHWC = rng.integers(0, 256, (n, side, side, 1)).astype(np.uint8)
+    label_N = (np.arange(n) % 3).astype(np.int32)
+    return Arrays("noise", "train", image_NHWC, label_N, 3, digest(image_NHWC, label_N))
+
+
+SOURCES = {"big": SourceData(arrays(0, 40), arrays(1))}
+TARGETS = {"small": TargetData(arrays(2), arrays(3), arrays(4))}
+
+
+def make(
+    model: dict[str, Any] = SETTINGS, method: str = "full", settings: dict[str, Any] | None = None, **changes: Any
+) -> Study:
+    """A study in which only some things are wrong."""
+    study = Study(
+        name="check",
+        model="vit",
+        model_settings=pairs(model),
+        sources=(Source("big", "noise", "train", "test", RECIPE, 1e-3, 0),),
+        targets=(Target("small", "noise", "train", "train", "test"),),
+        entries=(
+            Entry("scratch", "scratch", "full", (), (1e-3,)),
+            Entry("mine", "transfer", method, pairs(settings or {}), (1e-3,)),
+        ),
+        budgets=(6, 12),
+        seeds=(0,),
+        recipe=RECIPE,
+        execution=Execution("jit", -1, 1, "auto", 0, 0, 8, 30.0),
+        config={},
+        command="tlx plan",
+    )
+    return replace(study, **changes)
+
+
+def pairs(settings: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
+    return tuple(sorted(settings.items()))
+
+
+def refusal(study: Study, devices: int = 4, targets: dict[str, TargetData] = TARGETS) -> str:
+    """The one line a study is refused with."""
+    with pytest.raises(ConfigError) as caught:
+        check_study(study, SOURCES, targets, make_placement("jit", devices, 1))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(("method", "settings"), [("full", {}), ("head", {}), ("lora", LORA)])
+@pytest.mark.parametrize("devices", [1, 2, 4])
+def test_a_study_that_can_run_passes(method: str, settings: dict[str, Any], devices: int) -> None:
+    check_study(make(method=method, settings=settings), SOURCES, TARGETS, make_placement("jit", devices, 1))
+
+
+def test_a_model_that_does_not_fit_its_images_or_itself() -> None:
+    assert refusal(make({**SETTINGS, "patch": 3})).startswith("config.model.patch: patches of 3 pixels do not tile")
+    assert refusal(make({**SETTINGS, "heads": 3})) == "config.model.heads: 3 heads do not divide the width 16"
+    odd = {"small": TargetData(arrays(2, side=10), arrays(3, side=10), arrays(4, side=10))}
+    assert "10×10" in refusal(make(), targets=odd)
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "line"),
+    [
+        ("lora", {**LORA, "target": "nothing"}, "mine.method.target: 'nothing' matches no dense layer of 'vit'"),
+        ("lora", {**LORA, "target": "("}, "mine.method.target: the rule '(' is not a regular expression"),
+        ("lora", {**LORA, "rank": 17}, "mine.method.rank: expected at most 16 for 'block_0/attention/query', got 17"),
+        (
+            "freeze",
+            {"frozen": ("params/embed/.*", "params/blok_0/.*")},
+            "mine.method.frozen[1]: rule 'params/blok_0/.*' -> 'frozen' matches no parameter "
+            "(did you mean 'params/block_0/.*'?)",
+        ),
+        (
+            "freeze",
+            {"frozen": ("params/embed/.*", "params/embed/position")},
+            "mine.method.frozen[1]: rule 'params/embed/position' -> 'frozen' matches only parameters that earlier",
+        ),
+        ("freeze", {"frozen": ("[",)}, "mine.method.frozen[0]: the rule '[' is not a regular expression"),
+        ("freeze", {"frozen": ("params/.*",)}, "mine.method.frozen: rule 'params/head/.*' -> 'head' matches only"),
+    ],
+)
+def test_a_method_that_does_not_fit_the_model(method: str, settings: dict[str, Any], line: str) -> None:
+    assert refusal(make(method=method, settings=settings)).startswith(f"config.adapt.{line}")
+
+
+def test_a_budget_larger_than_the_split() -> None:
+    assert refusal(make(budgets=(6, 13))) == "config.budgets[1]: 13 labels, but 'train' of 'small' has 12"
+
+
+def test_a_split_that_is_used_twice() -> None:
+    for validation, test in ((arrays(2), arrays(4)), (arrays(3), arrays(2))):
+        twice = {"small": TargetData(arrays(2), validation, test)}
+        assert refusal(make(), targets=twice).startswith("config.targets.small: train is also the validation or test")
+
+
+@pytest.mark.parametrize(("devices", "batch"), [(2, 7), (4, 6), (3, 8)])
+def test_a_batch_that_cannot_be_split_over_the_devices(devices: int, batch: int) -> None:
+    uneven = replace(RECIPE, batch_size=batch)
+    said = f"batch_size: {batch} examples cannot be split over {devices} devices"
+    assert refusal(make(recipe=uneven), devices) == f"config.train.{said}"
+    even = replace(RECIPE, batch_size=12)
+    (source,) = make().sources
+    study = make(recipe=even, sources=(replace(source, recipe=uneven),))
+    assert refusal(study, devices) == f"config.sources.big.{said}"
+
+
+@pytest.mark.parametrize(
+    ("data", "fsdp", "field"),
+    [(5, 1, "data"), (3, 2, "data"), (1, 5, "fsdp"), (-1, 5, "fsdp"), (4, 1, ""), (2, 2, ""), (-1, 4, "")],
+)
+def test_a_mesh_with_more_places_than_devices(data: int, fsdp: int, field: str) -> None:
+    execution = replace(make().execution, data=data, fsdp=fsdp)
+    if not field:
+        check_devices(execution)
+        assert make_placement("jit", data, fsdp).devices == 4
+        return
+    with pytest.raises(ConfigError, match=rf"^config\.mesh\.{field}: the mesh has \d+ places, but there are 4 devices"):
+        check_devices(execution)
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (TlxError("no such split"), "config.x: no such split"),
+        (ConfigError("config.y", "wrong"), "config.y: wrong"),
+        (FileError("a/b", "is missing"), "a/b: is missing"),
+    ],
+)
+def test_an_error_without_a_field_gets_one(error: TlxError, line: str) -> None:
+    with pytest.raises(TlxError) as caught, blamed_on("config.x"):
+        raise error
+    assert str(caught.value) == line
+
+
+def test_other_errors_are_not_blamed_on_the_config() -> None:
+    def wrong() -> Iterable[int]:
+        raise KeyError("x")
+
+    with pytest.raises(KeyError), blamed_on("config.x"):
+        wrong()

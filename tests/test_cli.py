@@ -1,0 +1,154 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tlx import __version__
+from tlx.cli import main
+from tlx.records import Records
+
+SMALL = str(Path(__file__).with_name("small.py"))
+HEAVY = ("jax", "flax", "grain", "orbax", "tensorflow_datasets", "matplotlib", "ml_collections", "scipy")
+
+
+@pytest.fixture
+def refused(capsys: pytest.CaptureFixture[str]) -> Any:
+    """Runs a command that must fail, and gives the one line it says."""
+
+    def run(*argv: str) -> str:
+        assert main(list(argv)) == 2
+        out, err = capsys.readouterr()
+        assert out == "" and "Traceback" not in err
+        assert err.endswith("\n") and err.count("\n") == 1
+        return err.removesuffix("\n")
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ((SMALL, "--config.train.steps=many"), "config.train.steps: expected an integer from 1 to 1e+08, got 'many'"),
+        ((SMALL, "--config.train.stepz=1"), "config.train.stepz: no such field (did you mean 'steps'?)"),
+        ((SMALL, "--config.train.steps", "5"), "--config.train.steps: expected --config.FIELD=VALUE"),
+        ((SMALL, "--workdirr=x"), "--workdirr=x: expected --config.FIELD=VALUE"),
+        ((SMALL, "--json", "--leafs"), "--leafs: expected --config.FIELD=VALUE"),
+        (("nowhere/small.py",), "nowhere/small.py: no such config file"),
+    ],
+)
+@pytest.mark.parametrize("command", ["run", "plan"])
+def test_wrong_input_is_one_line_and_exit_code_2(
+    command: str, arguments: tuple[str, ...], line: str, refused: Any
+) -> None:
+    assert refused(command, *arguments) == line
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        (
+            "sources.upper.dataset=digit",
+            "sources.upper.dataset: dataset 'digit': there is no such dataset (did you mean",
+        ),
+        (
+            "targets.lower.train=trian",
+            "targets.lower.train: split 'trian': dataset digits has no 'trian' (did you mean",
+        ),
+        ("targets.lower.test=test[900:]", "targets.lower.test: split 'test[900:]' of dataset digits: "),
+        ("targets.lower.validation=test[", "targets.lower.validation: split 'test[' of dataset digits: "),
+        ("targets.lower.validation=train[700:800]", "targets.lower: train is also the validation or test split"),
+        ("budgets[2]=101", "budgets[2]: 101 labels, but 'train[700:800]' of 'lower' has 100"),
+        ("model.patch=5", "model.patch: patches of 5 pixels do not tile images of 28×28"),
+        ("model.heads=3", "model.heads: 3 heads do not divide the width 16"),
+        ("adapt.lora.method.rank=17", "adapt.lora.method.rank: expected at most 16 for 'block_0/attention/query'"),
+        ("adapt.lora.method.target=nothing", "adapt.lora.method.target: 'nothing' matches no dense layer of 'vit'"),
+        ("adapt.lora.method.target=(", "adapt.lora.method.target: the rule '(' is not a regular expression"),
+        ("train.batch_size=6", "train.batch_size: 6 examples cannot be split over 4 devices"),
+        ("sources.upper.batch_size=6", "sources.upper.batch_size: 6 examples cannot be split over 4 devices"),
+        ("mesh.data=8", "mesh.data: the mesh has 8 places, but there are 4 devices"),
+        ("mesh.fsdp=8", "mesh.fsdp: the mesh has 8 places, but there are 4 devices"),
+    ],
+)
+def test_what_does_not_fit_the_data_or_the_machine_is_refused_before_any_work(
+    override: str, line: str, refused: Any, data_dir: Path, tmp_path: Path
+) -> None:
+    work = tmp_path / "work"
+    said = refused("plan", SMALL, f"--config.{override}", "--data-dir", str(data_dir), "--workdir", str(work))
+    assert said.startswith(f"config.{line}")
+    assert not work.exists()
+
+
+def test_frozen_patterns_are_named_by_their_place(refused: Any, data_dir: Path) -> None:
+    frozen = "--config.adapt.full.method.frozen=('params/embed/.*','params/blok_0/.*')"
+    said = refused("plan", SMALL, "--config.adapt.full.method.name=freeze", frozen, "--data-dir", str(data_dir))
+    assert said.startswith(
+        "config.adapt.full.method.frozen[1]: rule 'params/blok_0/.*' -> 'frozen' matches no parameter"
+    )
+    assert said.endswith("(did you mean 'params/block_0/.*'?)")
+
+
+def test_debug_shows_where_it_went_wrong(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", SMALL, "--config.train.stepz=1", "--debug"]) == 2
+    err = capsys.readouterr().err
+    assert "Traceback" in err and err.endswith("\nconfig.train.stepz: no such field (did you mean 'steps'?)\n")
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b'{"format": 1, "id": "0123456789abcdef"}\n', b"[]\n"])
+def test_a_damaged_record_is_named(damage: bytes, refused: Any, tmp_path: Path) -> None:
+    records = Records(tmp_path)
+    records.write_manifest({"study": "small", "cells": []})
+    records.publish({"id": "0123456789abcdef", "status": "ok"}, {"wall_s": 1.0})
+    path = tmp_path / "records" / "0123456789abcdef.json"
+    path.write_bytes(damage)
+    assert refused("report", str(tmp_path)) == f"{path}: is damaged; delete it to have the cell run again"
+
+
+def test_a_folder_without_a_study_is_named(refused: Any, tmp_path: Path) -> None:
+    assert refused("report", str(tmp_path)).startswith(f"{tmp_path / 'study.json'}: ")
+    assert refused("report", str(tmp_path / "nowhere")).startswith(f"{tmp_path / 'nowhere' / 'study.json'}: ")
+    assert refused("report", str(tmp_path), "--leaves") == "--leaves: no such option"
+
+
+@pytest.mark.parametrize("argv", [[], ["fly"], ["run"], ["run", SMALL, "--workdir"]])
+def test_a_command_that_is_none_exits_with_2(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(argv)
+    assert caught.value.code == 2
+    err = capsys.readouterr().err
+    assert "usage: tlx" in err and "Traceback" not in err
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["--version"], ["run", "--help"]])
+def test_help_and_version_import_nothing_heavy(argv: list[str]) -> None:
+    script = (
+        "import sys\n"
+        "from tlx.cli import main\n"
+        "try:\n    main(sys.argv[1:])\n"
+        "except SystemExit as end:\n    print('code', end.code)\n"
+        "print('loaded', *sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, *argv], capture_output=True, text=True, check=True, timeout=60)
+    *said, code, loaded = done.stdout.strip().split("\n")
+    assert code == "code 0" and done.stderr == ""
+    assert not set(HEAVY) & set(loaded.split())
+    assert said == [f"tlx {__version__}"] if argv == ["--version"] else said[0].startswith("usage: tlx")
+
+
+def test_a_process_that_refuses_says_one_line_and_leaves_nothing_behind(data_dir: Path, tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    command = [sys.executable, "-m", "tlx.cli", "run", SMALL, "--config.adapt.lora.method.target=nothing"]
+    done = subprocess.run(
+        [*command, "--data-dir", str(data_dir), "--workdir", str(work)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr == "config.adapt.lora.method.target: 'nothing' matches no dense layer of 'vit'\n"
+    assert not work.exists()
