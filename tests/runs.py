@@ -26,13 +26,13 @@ IMAGE_NHWC = _rng.integers(0, 256, (EXAMPLES, *tiny_model().image_HWC)).astype(n
 LABEL_N = _rng.integers(0, CLASSES, EXAMPLES).astype(np.int32)
 
 
-class Stop(Exception):  # noqa: N818
+class Stop(Exception):
     """Raised from a boundary."""
 
 
-def task_of(method: str, steps: int, optimizer: Optimizer = MOVING, **changes: Any) -> Task:
+def task_of(method: str, steps: int, optimizer: Optimizer = MOVING, depth: int = 2, **changes: Any) -> Task:
     """A task of the tiny ViT; `changes` replace the method's settings."""
-    return Task(adapt(method, **changes), optimizer, steps)
+    return Task(adapt(method, tiny_model(depth=depth), **changes), optimizer, steps)
 
 
 def variables(task: Task, seed: int = 0) -> dict[str, Any]:

@@ -9,6 +9,8 @@ import pytest
 from tlx import __version__
 from tlx.cli import main
 from tlx.records import Records
+from tlx.study import run
+from tlx.study.context import Stopped
 
 SMALL = str(Path(__file__).with_name("small.py"))
 HEAVY = ("jax", "flax", "grain", "orbax", "tensorflow_datasets", "matplotlib", "ml_collections", "scipy")
@@ -31,7 +33,10 @@ def refused(capsys: pytest.CaptureFixture[str]) -> Any:
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ((SMALL, "--config.train.steps=many"), "config.train.steps: expected an integer from 1 to 1e+08, got 'many'"),
+        (
+            (SMALL, "--config.train.steps=many"),
+            "config.train.steps: expected an integer from 1 to 100000000, got 'many'",
+        ),
         ((SMALL, "--config.train.stepz=1"), "config.train.stepz: no such field (did you mean 'steps'?)"),
         ((SMALL, "--config.train.steps", "5"), "--config.train.steps: expected --config.FIELD=VALUE"),
         ((SMALL, "--workdirr=x"), "--workdirr=x: expected --config.FIELD=VALUE"),
@@ -152,3 +157,15 @@ def test_a_process_that_refuses_says_one_line_and_leaves_nothing_behind(data_dir
     assert done.stdout == ""
     assert done.stderr == "config.adapt.lora.method.target: 'nothing' matches no dense layer of 'vit'\n"
     assert not work.exists()
+
+
+@pytest.mark.parametrize("error", [Stopped("stopped; run the same command to go on"), KeyboardInterrupt()])
+def test_a_command_that_was_stopped_says_how_to_go_on(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(*args: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(run, "lay_out", stop)
+    assert main(["plan", SMALL]) == 75
+    assert capsys.readouterr().err == "stopped; run the same command to go on\n"

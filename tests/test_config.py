@@ -179,10 +179,10 @@ def test_naming_another_method_brings_its_fields_which_can_be_set_at_once() -> N
         ("train.steps[0]=1", "train.steps[0]: config.train.steps has no item 0"),
         ("seeds=(3,1,3)", "seeds[2]: 3 stands here twice"),
         ("seeds[1]=0", "seeds[1]: 0 stands here twice"),
-        ("adapt.full.lr=(1,nan)", "adapt.full.lr[0]: expected a number from 1e-12 to 1e+06, got '(1,nan)'"),
-        ("adapt.full.lr[0]=nan", "adapt.full.lr[0]: expected a number from 1e-12 to 1e+06, got nan"),
-        ("adapt.full.lr=(1,1e400)", "adapt.full.lr[1]: expected a number from 1e-12 to 1e+06, got inf"),
-        ("adapt.full.lr=(True,2)", "adapt.full.lr[0]: expected a number from 1e-12 to 1e+06, got True"),
+        ("adapt.full.lr=(1,nan)", "adapt.full.lr[0]: expected a number from 1e-12 to 1000000, got '(1,nan)'"),
+        ("adapt.full.lr[0]=nan", "adapt.full.lr[0]: expected a number from 1e-12 to 1000000, got nan"),
+        ("adapt.full.lr=(1,1e400)", "adapt.full.lr[1]: expected a number from 1e-12 to 1000000, got inf"),
+        ("adapt.full.lr=(True,2)", "adapt.full.lr[0]: expected a number from 1e-12 to 1000000, got True"),
         # Fields that do not exist, or are no fields.
         ("train.stepz=1", "train.stepz: no such field (did you mean 'steps'?)"),
         ("trian.steps=1", "trian: no such field (did you mean 'train'?)"),
@@ -217,7 +217,7 @@ def test_a_wrong_override_is_one_line_that_names_the_field(override: str, line: 
 
 @pytest.mark.parametrize(
     "text",
-    ["--config.train.steps", "--config=3", "--train.steps=3", "--verbose", "-x", "stray", "config.train.steps=3"],
+    ["--config.train.steps", "--config=3", "--train.steps=3", "--verbose", "stray", "config.train.steps=3"],
 )
 def test_what_is_no_override_is_refused_as_it_was_typed(text: str) -> None:
     assert refusal(text) == f"{text}: expected --config.FIELD=VALUE"
@@ -334,7 +334,7 @@ def test_the_argument_after_the_colon_reaches_the_file(write: Any) -> None:
 
 def test_an_error_tlx_raises_in_a_config_file_is_kept(write: Any) -> None:
     spec = write("from tlx.errors import ConfigError\nraise ConfigError('config.x', 'as I said')")
-    with pytest.raises(ConfigError, match="^config.x: as I said$"):
+    with pytest.raises(ConfigError, match=r"^config\.x: as I said$"):
         load(spec)
 
 
@@ -348,7 +348,7 @@ TEXTS = (
     *("'", '"', "\\", "\n", "é", "\0", "%s", "{0}", "=", "--config.name=x", "lambda: 0", "__import__('os')", "9" * 400),
 )
 VALUES = (
-    *("None", "True", "-1", "0", "1", "2**70", "-0.5", "1.5", "float('nan')", "float('inf')", "''", "'x'", "'a\\nb'"),
+    *("None", "True", "-1", "0", "1", "10**400", "-0.5", "1.5", "float('nan')", "float('inf')", "''", "'x'", "'a\\nb'"),
     *("()", "[]", "(1,)", "(1, 1)", "(None,)", "('x', 1)", "((1, 2),)", "[float('nan')]", "(1.5, 2.5, 3.5)"),
     *("{}", "{'a': 1}", "{'name': 'full'}", "{1: 2}", "b'x'", "{1}", "object()", "lambda: 0", "1j", "range(3)"),
     *("np.zeros((3, 3))", "np.int64(3)", "np.float64(0.5)", "ConfigDict()", "config_dict.placeholder(int)"),

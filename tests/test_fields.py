@@ -82,7 +82,7 @@ def test_refusals_of_items_name_the_item(field: Field, value: Any, message: str)
 
 @pytest.mark.parametrize("field", [RANK, RATE])
 def test_a_number_too_large_for_a_float_is_refused_like_any_other(field: Field) -> None:
-    with pytest.raises(ConfigError, match="^at: expected "):
+    with pytest.raises(ConfigError, match=r"^at: expected "):
         field.check("at", 10**400)
 
 

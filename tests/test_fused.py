@@ -1,5 +1,7 @@
+from dataclasses import dataclass
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -75,22 +77,34 @@ def run_fused(
     )
 
 
+@dataclass(frozen=True)
+class Done:
+    """A fused run: its end, its states by the number of steps done, and its program."""
+
+    state: TrainState
+    losses: np.ndarray
+    states: dict[int, TrainState]
+    compiled: Any
+
+
 @pytest.fixture(scope="module")
-def healthy(programs: Programs) -> dict[int, TrainState]:
-    """The fused run of all members, by the number of steps done."""
-    seen: dict[int, TrainState] = {}
-    run_fused(members(), programs, boundary=lambda state, losses: seen.update({int(state.step[0]): host(state)}))
-    assert sorted(seen) == [10, 20, 30]
-    return seen
+def healthy(programs: Programs) -> Done:
+    """The fused run of all members."""
+    placement, states = Watched(), {}
+    state, losses = run_fused(
+        members(), programs, placement, boundary=lambda state, _: states.update({int(state.step[0]): host(state)})
+    )
+    (compiled,) = placement.compiled
+    assert programs.count == 1 and sorted(states) == [10, 20, 30]
+    return Done(state, losses, states, compiled)
 
 
-def test_a_fused_run_is_its_members_run_alone() -> None:
-    programs = Programs()
-    state, losses = run_fused(members(), programs)
-    assert programs.count == 1
+def test_a_fused_run_is_its_members_run_alone(programs: Programs, healthy: Done) -> None:
+    state, losses, count = healthy.state, healthy.losses, programs.count
     assert losses.shape == (len(MEMBERS), STEPS)
     assert not np.any(state.diverged)
     frozen = backbone()
+    logits = jax.jit(lambda trainable: predict(TASK, trainable, frozen, {}, IMAGE_F32, 1.0))
     for k, (seed, rate, decay) in enumerate(MEMBERS):
         start = begin(TASK, make_hyper(rate, decay), seed)[0]
         alone, alone_losses = train(TASK, start, frozen, Resident(DATA, table(seed)), programs=programs, chunk=CHUNK)
@@ -98,12 +112,9 @@ def test_a_fused_run_is_its_members_run_alone() -> None:
         assert largest_gap(mine.trainable, alone.trainable) < 1e-5
         np.testing.assert_allclose(losses[k], alone_losses, rtol=1e-5)
         assert int(mine.step) == STEPS and largest_gap(mine.hyper, start.hyper) == 0.0
-        said = [
-            np.argmax(predict(TASK, one.trainable, frozen, {}, jnp.asarray(IMAGE_F32), 1.0), axis=-1)
-            for one in (mine, alone)
-        ]
+        said = [np.argmax(logits(one.trainable), axis=-1) for one in (mine, alone)]
         np.testing.assert_array_equal(*said)
-    assert programs.count == 2, "one for the group, one for all that run alone"
+    assert programs.count == count + 1, "one for all that run alone"
     gaps = [largest_gap(fused.member(state, 0).trainable, fused.member(state, k).trainable) for k in range(1, 6)]
     assert min(gaps) > 1e-2, "the members do differ"
 
@@ -117,7 +128,7 @@ def test_stacking_and_picking_a_member_are_inverse() -> None:
 
 
 def test_a_member_that_meets_bad_data_keeps_its_last_good_leaves_and_harms_nobody(
-    programs: Programs, healthy: dict[int, TrainState]
+    programs: Programs, healthy: Done
 ) -> None:
     poisoned_NHWC = np.concatenate([IMAGE_F32, np.full_like(IMAGE_F32[:1], np.nan)])
     data = {"input": poisoned_NHWC, "label": np.append(LABEL_N, LABEL_N[:1])}
@@ -138,14 +149,12 @@ def test_a_member_that_meets_bad_data_keeps_its_last_good_leaves_and_harms_nobod
             assert differing(to_tree(fused.member(well, k)), to_tree(fused.member(ill, k))) == set()
             np.testing.assert_array_equal(well_losses[k], ill_losses[k])
     assert np.isnan(ill_losses[SICK, CHUNK]) and np.isfinite(ill_losses[SICK, :CHUNK]).all()
-    before = fused.member(healthy[CHUNK], SICK)
+    before = fused.member(healthy.states[CHUNK], SICK)
     assert largest_gap(before.trainable, fused.member(ill, SICK).trainable) < 1e-6
 
 
 @pytest.mark.parametrize("rate", [1e30, np.inf, np.nan])
-def test_a_member_with_an_absurd_learning_rate_harms_nobody(
-    rate: float, programs: Programs, healthy: dict[int, TrainState]
-) -> None:
+def test_a_member_with_an_absurd_learning_rate_harms_nobody(rate: float, programs: Programs, healthy: Done) -> None:
     states = members()
     states[SICK] = states[SICK].replace(hyper=make_hyper(rate))
     count = programs.count
@@ -154,16 +163,13 @@ def test_a_member_with_an_absurd_learning_rate_harms_nobody(
     assert np.flatnonzero(ended.diverged).tolist() == [SICK]
     for k in range(len(MEMBERS)):
         if k != SICK:
-            whole = fused.member(healthy[STEPS], k)
+            whole = fused.member(healthy.state, k)
             assert differing(to_tree(whole), to_tree(fused.member(ended, k))) == set()
 
 
-def test_frozen_leaves_and_data_are_held_once_however_many_members() -> None:
-    placement = Watched()
-    run_fused(members(), Programs(), placement)
-    (compiled,) = placement.compiled
-    frozen, states = tree.nbytes(backbone()), tree.nbytes(host(fused.stack(members())))
+def test_frozen_leaves_and_data_are_held_once_however_many_members(healthy: Done) -> None:
+    frozen, states = tree.nbytes(backbone()), tree.nbytes(healthy.state)
     indices = len(MEMBERS) * CHUNK * BATCH * 4
     expected = states + frozen + tree.nbytes(DATA) + indices
-    assert compiled.memory_analysis().argument_size_in_bytes == pytest.approx(expected, rel=0.02)
+    assert healthy.compiled.memory_analysis().argument_size_in_bytes == pytest.approx(expected, rel=0.02)
     assert (len(MEMBERS) - 1) * frozen > 0.5 * expected, "copies would show"

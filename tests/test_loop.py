@@ -50,7 +50,7 @@ def stop_and_resume(
 def test_a_run_stopped_at_any_boundary_ends_bit_for_bit_as_if_undisturbed(
     method: str, chunk: int, stops: Any, programs: Programs, tmp_path: Path
 ) -> None:
-    task = task_of(method, STEPS)
+    task = task_of(method, STEPS, depth=1)
     fresh = begin(task, make_hyper(1e-2, 0.05, 0.1))
     whole, losses = train(task, *fresh, resident(), programs=programs, chunk=chunk)
     assert int(whole.step) == STEPS and losses.shape == (STEPS,)
@@ -62,7 +62,7 @@ def test_a_run_stopped_at_any_boundary_ends_bit_for_bit_as_if_undisturbed(
 
 
 def test_boundaries_come_after_each_chunk_with_all_losses_so_far(programs: Programs) -> None:
-    task = task_of("full", STEPS)
+    task = task_of("full", STEPS, depth=1)
     seen = []
     _, losses = train(
         task,
@@ -142,7 +142,7 @@ def test_a_program_is_compiled_once_however_many_threads_ask_for_it() -> None:
 
 
 def test_runs_that_differ_in_rate_seed_and_subset_share_a_program_and_may_run_in_threads() -> None:
-    task, programs = task_of("lora", STEPS), Programs()
+    task, programs = task_of("lora", STEPS, depth=1), Programs()
     runs = [
         (begin(task, make_hyper(1e-2), seed=0), resident(0)),
         (begin(task, make_hyper(1e-3, 0.1, 0.2), seed=0), resident(0)),
@@ -166,7 +166,7 @@ def test_runs_that_differ_in_rate_seed_and_subset_share_a_program_and_may_run_in
 
 
 def test_a_chunked_run_is_the_train_step_over_and_over(programs: Programs) -> None:
-    task = task_of("lora", STEPS)
+    task = task_of("lora", STEPS, depth=1)
     state, frozen = begin(task, make_hyper(1e-2, 0.05, 0.1))
     chunked, losses = train(task, state, frozen, resident(), programs=programs, chunk=3)
     one_by_one = []

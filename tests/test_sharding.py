@@ -6,18 +6,17 @@ import jax
 import numpy as np
 import pytest
 from runs import IMAGE_NHWC, LABEL_N, begin, host, resident, table, task_of, train
-from tiny import adapt, differing, tiny_model
+from tiny import differing
 
 from tlx import fused, tree
 from tlx.loop import Programs, Resident
 from tlx.optim import Optimizer
 from tlx.sharding import Jit, flops_of, make_placement
 from tlx.state import make_hyper, to_tree
-from tlx.step import Task
 
 STEPS = 10
 # Kind, devices for the batch, devices for each parameter.
-PLACES = [("jit", 2, 1), ("jit", 4, 1), ("jit", 2, 2), ("pmap", 1, 1), ("pmap", 2, 1), ("pmap", 4, 1)]
+PLACES = [("jit", 2, 1), ("jit", 4, 1), ("jit", 2, 2), ("pmap", 2, 1), ("pmap", 4, 1)]
 # Softmax does not see it: its gradient is zero.
 KEY_BIAS = "params/block_0/attention/key/bias"
 # Without clipping, gradients that were summed and not averaged would show; with it, norms of a part of the batch.
@@ -41,7 +40,7 @@ class Done:
 @functools.cache
 def run_on(kind: str, data: int, fsdp: int, optimizer: str) -> Done:
     """Ten steps of eight examples, full fine-tuning."""
-    task = Task(adapt("full", tiny_model(depth=1)), RULES[optimizer], STEPS)
+    task = task_of("full", STEPS, RULES[optimizer], depth=1)
     state, frozen = begin(task, make_hyper(1e-2, 0.05, 0.1))
     # Arrays on a device, as a restored or pre-trained state has them.
     given = jax.tree.map(jax.numpy.asarray, (state, frozen, resident().data))

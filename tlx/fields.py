@@ -1,6 +1,7 @@
 """Typed settings: what a model or a method may be told, and how a wrong value is refused."""
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -47,7 +48,7 @@ class Field:
         if kind is tuple and isinstance(value, list):
             value = tuple(value)
         if kind is float and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
+            value = float(value) if abs(value) <= sys.float_info.max else math.inf
         if type(value) is not kind or (kind is float and not math.isfinite(value)):
             raise ConfigError(name, f"expected {self.expected()}, got {value!r}")
         if kind is tuple:
@@ -75,11 +76,11 @@ class Field:
         """The rule in words, e.g. `an integer ≥ 1`."""
         words = _KINDS[type(self.default)]
         if self.low is not None and self.high is not None:
-            return f"{words} from {self.low:g} to {self.high:g}"
+            return f"{words} from {self.low:.15g} to {self.high:.15g}"
         if self.low is not None:
-            return f"{words} ≥ {self.low:g}"
+            return f"{words} ≥ {self.low:.15g}"
         if self.high is not None:
-            return f"{words} ≤ {self.high:g}"
+            return f"{words} ≤ {self.high:.15g}"
         return words
 
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from tlx import tree
+from tlx.errors import RuleError
 
 
 class Hyper(struct.PyTreeNode):
@@ -69,9 +70,15 @@ def from_tree(like: TrainState, nested: dict[str, Any]) -> TrainState:
       `like` with every leaf replaced.
 
     Raises:
-      KeyError: a leaf is missing.
+      RuleError: a leaf is missing or has another shape or dtype.
     """
-    leaves = tree.flatten(nested)
-    values = [jnp.asarray(leaves[path]) for path in tree.flatten(like)]
+    saved = tree.flatten(nested)
+    values = []
+    for path, leaf in tree.flatten(like).items():
+        found = saved.get(path)
+        if found is None or found.shape != leaf.shape or found.dtype != leaf.dtype:
+            has = "is missing" if found is None else f"is {found.dtype}{list(found.shape)}"
+            raise RuleError(f"the saved state does not fit this program: {path!r} {has}; delete it to start over")
+        values.append(jnp.asarray(found))
     restored: TrainState = jax.tree.unflatten(jax.tree.structure(like), values)
     return restored

@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import jax
 from rich.box import SIMPLE_HEAD
@@ -19,6 +20,29 @@ from experiments.benchmarks.rows import ROWS, Row, Scale, Work
 from tlx.atomic import write_json
 from tlx.errors import TlxError
 
+PIPE_WIDTH = 110  # columns when the output is a file or a pipe
+
+# A round counts as quiet if other processes had less than this share of the processor.
+QUIET = 0.08
+
+
+@dataclass(frozen=True)
+class Round:
+    """One timed pair.
+
+    Args:
+      ratio: time of the first way over that of the second.
+      others: share of the processor that other processes had meanwhile, 0 to 1; None where that is not known.
+    """
+
+    ratio: float
+    others: float | None
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing else is known to have run."""
+        return self.others is None or self.others < QUIET
+
 
 @dataclass(frozen=True)
 class Result:
@@ -27,19 +51,22 @@ class Result:
     Args:
       name: of the row.
       says: what the ratio is.
-      ratios: of each round.
-      others: share of the processor that other processes had meanwhile, 0 to 1; None where that is not known.
+      rounds: in order.
     """
 
     name: str
     says: str
-    ratios: tuple[float, ...]
-    others: float | None
+    rounds: tuple[Round, ...]
 
     @property
-    def median(self) -> float:
-        """The middle round's ratio."""
-        return statistics.median(self.ratios)
+    def ratios(self) -> list[float]:
+        """Of the quiet rounds, sorted; of all if there is no quiet one."""
+        return sorted(each.ratio for each in [one for one in self.rounds if one.quiet] or self.rounds)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for a file."""
+        ends = {"median": statistics.median(self.ratios), "low": self.ratios[0], "high": self.ratios[-1]}
+        return asdict(self) | ends
 
 
 def measure(name: str, row: Row, rounds: int) -> Result:
@@ -55,18 +82,18 @@ def measure(name: str, row: Row, rounds: int) -> Result:
     """
     row.top()
     row.bottom()
-    ratios = []
-    began, busy = time.perf_counter(), _others_busy()
+    made = []
     for i in range(rounds):
+        began, busy = time.perf_counter(), _others_busy()
         if i % 2:
             bottom, top = _seconds(row.bottom), _seconds(row.top)
         else:
             top, bottom = _seconds(row.top), _seconds(row.bottom)
-        ratios.append(top / bottom)
-    capacity = (time.perf_counter() - began) * (os.cpu_count() or 1)
-    now = _others_busy()
-    others = None if busy is None or now is None else max(0.0, (now - busy) / capacity)
-    return Result(name, row.says, tuple(ratios), others)
+        capacity = (time.perf_counter() - began) * (os.cpu_count() or 1)
+        now = _others_busy()
+        others = None if busy is None or now is None else max(0.0, (now - busy) / capacity)
+        made.append(Round(top / bottom, others))
+    return Result(name, row.says, tuple(made))
 
 
 def main(argv: Sequence[str] | None = None, scale: Scale | None = None) -> int:
@@ -88,10 +115,13 @@ def main(argv: Sequence[str] | None = None, scale: Scale | None = None) -> int:
     for name in options.rows:
         results.append(measure(name, ROWS[name](scale or Scale()), options.rounds))
         print(f"done: {name}", file=sys.stderr)
-    Console(highlight=False).print(_table(results))
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=PIPE_WIDTH)
+    console.print(_table(results))
     content = {"environment": _environment(), "scale": asdict(scale or Scale())}
     try:
-        write_json(options.out, content | {"rows": [asdict(result) | {"median": result.median} for result in results]})
+        write_json(options.out, content | {"rows": [result.as_dict() for result in results]})
     except TlxError as error:
         print(error, file=sys.stderr)
         return 2
@@ -118,12 +148,13 @@ def _table(results: Sequence[Result]) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("Row")
     table.add_column("Time of / over that of", overflow="fold")
-    for heading in ("Median", "Rounds", "Others"):
+    for heading in ("Median", "Lowest to highest", "Quiet rounds"):
         table.add_column(heading, justify="right", no_wrap=True)
     for result in results:
-        others = "–" if result.others is None else f"{100 * result.others:.0f} %"
-        spread = f"{min(result.ratios):.3g} to {max(result.ratios):.3g}"
-        table.add_row(result.name, result.says, f"{result.median:.3g}", spread, others)
+        ratios = result.ratios
+        quiet = f"{sum(one.quiet for one in result.rounds)} of {len(result.rounds)}"
+        median = f"{statistics.median(ratios):.3g}"
+        table.add_row(result.name, result.says, median, f"{ratios[0]:.3g} to {ratios[-1]:.3g}", quiet)
     return table
 
 

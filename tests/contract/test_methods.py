@@ -32,9 +32,9 @@ from tlx.step import Task
 from tlx.study.cost import size_of
 
 
-@pytest.fixture(params=[f"{method}-{model}" for model in sorted(MODELS) for method in sorted(METHODS)])
+@pytest.fixture(params=[(method, model) for model in sorted(MODELS) for method in sorted(METHODS)], ids="-".join)
 def adapted(request: pytest.FixtureRequest) -> Adapted:
-    method, model = request.param.split("-")
+    method, model = request.param
     tiny_method(method)
     return adapt(method, tiny_model(model))
 
@@ -177,8 +177,7 @@ def test_gradients_are_finite(adapted: Adapted) -> None:
     start = tree.unflatten({path: moved[path] for path in tree.flatten(state.trainable)})
     after, loss = compiled_step(task)(state.replace(trainable=start), frozen, batch(adapted.model))
     assert np.isfinite(loss) and not after.diverged
-    moments = {
-        path.partition("/mu/")[2]: leaf for path, leaf in tree.flatten(after.opt_state).items() if "/mu/" in path
-    }
+    optimizer = tree.flatten(after.opt_state)
+    moments = {path.partition("/mu/")[2]: leaf for path, leaf in optimizer.items() if "/mu/" in path}
     assert moments.keys() == promised(adapted)
     assert all(np.all(np.isfinite(leaf)) and np.any(leaf) for leaf in moments.values())

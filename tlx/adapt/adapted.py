@@ -44,9 +44,11 @@ class Adapted:
         if METHODS[self.method].interceptor is None:
             return variables
         image_1HWC = jnp.zeros((1, *self.model.image_HWC), jnp.float32)
+        # Apart from `Model.init`, which draws the kernel beside an adapter from the same seed and path.
+        key = jax.random.fold_in(jax.random.key(seed), 1)
         with self._intercepted(1.0):
             _, added = self.model.module.apply(
-                variables, image_1HWC, mutable=["adapters"], rngs={"adapters": jax.random.key(seed)}
+                variables, image_1HWC, mutable=["adapters"], rngs={"adapters": key}
             )
         if not added.get("adapters"):
             target = dict(self.settings)["target"]
