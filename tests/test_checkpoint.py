@@ -348,3 +348,11 @@ def test_an_artifact_is_one_folder_and_orbax_reads_it(tmp_path: Path) -> None:
     (folder / "manifest.json").write_text("{}")
     with pytest.raises(CheckpointError, match="mnist: is damaged: manifest.json is not as it was written"):
         load_artifact(folder)
+
+
+def test_a_relative_folder_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Checkpoints(Path("here")).save(1, {"a": np.arange(3)}, {})
+    restored = Checkpoints(Path("here")).restore()
+    assert restored is not None
+    np.testing.assert_array_equal(restored.tree["a"], [0, 1, 2])

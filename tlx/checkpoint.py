@@ -55,7 +55,7 @@ class Checkpoints:
     def __init__(self, folder: Path, keep: int = 2, warn: Callable[[str], None] = _log.warning) -> None:
         if keep < 1:
             raise ValueError(f"keep must be at least 1, got {keep}")
-        self.folder, self.keep, self.warn = Path(folder), keep, warn
+        self.folder, self.keep, self.warn = Path(folder).absolute(), keep, warn
 
     def save(self, step: int, tree: Any, meta: Mapping[str, Any]) -> None:
         """Save a tree, then remove the steps beyond `keep`; when this returns, it is on the disk.
@@ -144,7 +144,7 @@ def save_artifact(folder: Path, tree: Any, meta: Mapping[str, Any], step: int = 
       CheckpointError: if another tree is there.
       FileError: if the system refuses.
     """
-    folder = Path(folder)
+    folder = Path(folder).absolute()  # Orbax takes no other
     leaves = {path: np.asarray(leaf) for path, leaf in flatten(jax.device_get(tree)).items()}
     _check_leaves(folder, leaves)
     content = {"format": FORMAT, "step": step, "meta": dict(meta), "leaves": inventory(unflatten(leaves))}
@@ -180,7 +180,7 @@ def load_artifact(folder: Path, like: Any = None) -> Restored:
     Raises:
       CheckpointError: if it is missing, damaged, newer than this program, or not like `like`.
     """
-    folder = Path(folder)
+    folder = Path(folder).absolute()  # Orbax takes no other
     manifest = _read_manifest(folder)
     saved = manifest["leaves"]
     if like is not None:
