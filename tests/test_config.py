@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from tlx.build import build
 from tlx.config import load
-from tlx.errors import ConfigError, FileError, TlxError
+from tlx.errors import ConfigError, TlxError
 
 QUICKSTART = Path(__file__).parents[1] / "configs" / "quickstart.py"
 SMALL = str(Path(__file__).with_name("small.py"))
@@ -96,6 +96,7 @@ def test_a_config_is_loaded_with_every_field_filled_in() -> None:
 
 def test_a_complete_config_is_its_own_completion(write: Any, complete: dict[str, Any]) -> None:
     assert load(write("return base()")).to_dict() == complete
+    assert load(write("return ConfigDict({**base(), 'budgets': [1, 2]})")).budgets == (1, 2), "a list is as good"
 
 
 @pytest.mark.parametrize(
@@ -338,10 +339,6 @@ def test_an_error_tlx_raises_in_a_config_file_is_kept(write: Any) -> None:
         load(spec)
 
 
-def test_a_list_does_as_well_as_a_tuple(write: Any) -> None:
-    assert load(write("return ConfigDict({**base(), 'budgets': [1, 2]})")).budgets == (1, 2)
-
-
 TEXTS = (
     *("", " ", "0", "-1", "1", "3", "2.5", "1e3", "1e400", "-inf", "nan", "None", "True", "x", "full", "head", "sgd"),
     *("()", "(1,)", "(1,2)", "(1,2,3)", "('a',)", "((1,),)", "[", "]", "(", "{}", "{'a': 1}", "{1, 2}", "1 2", "a,b"),
@@ -398,7 +395,5 @@ def test_no_value_whatever_gets_past_with_another_error(complete: dict[str, Any]
     assert 200 < refused < 300
 
 
-def test_two_mistakes_are_still_one_line(write: Any) -> None:
-    with pytest.raises(FileError):
-        load("missing.py", ["--config.train.steps=x"])
+def test_two_mistakes_are_still_one_line() -> None:
     assert refusal("--config.train.steps=x", "--config.train.stepz=1").startswith("config.train.stepz: ")

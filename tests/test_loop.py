@@ -78,7 +78,7 @@ def test_boundaries_come_after_each_chunk_with_all_losses_so_far(programs: Progr
 
 
 def test_a_streamed_feed_gives_the_bits_of_a_resident_one(programs: Programs) -> None:
-    task = task_of("head", STEPS)
+    task = task_of("head", STEPS, depth=1)
     indexed, losses = train(task, *begin(task), resident(3), programs=programs, chunk=5)
     read, read_losses = train(task, *begin(task), streamed(3), programs=programs, chunk=5)
     assert differing(to_tree(indexed), to_tree(read)) == set()
@@ -88,7 +88,7 @@ def test_a_streamed_feed_gives_the_bits_of_a_resident_one(programs: Programs) ->
 
 
 def test_a_diverged_run_stops_at_its_chunk_and_keeps_its_last_good_leaves(programs: Programs) -> None:
-    task = task_of("head", STEPS)
+    task = task_of("head", STEPS, depth=1)
     image_NHWC = np.asarray(normalise(jnp.asarray(IMAGE_NHWC)))
     good: dict[int, TrainState] = {}
     train(

@@ -129,36 +129,47 @@ def test_minus_one_takes_the_devices_there_are(kind: str, data: int, fsdp: int, 
     assert make_placement(kind, data, fsdp).devices == devices
 
 
+MEMBERS = 4
+
+
 @functools.cache
-def fused_on(devices: int, members: int) -> tuple[Any, np.ndarray]:
+def fused_on(devices: int) -> tuple[Any, np.ndarray]:
     """Members of a fused group of heads, differing in seed, rate and order."""
-    task = task_of("head", STEPS)
-    rates = [1e-2, 3e-3, 1e-1, 3e-2][:members]
+    task = task_of("head", STEPS, depth=1)
+    rates = [1e-2, 3e-3, 1e-1, 3e-2]
     states = fused.stack([begin(task, make_hyper(rate), seed)[0] for seed, rate in enumerate(rates)])
     ended, losses = fused.run(
         task,
         states,
         begin(task)[1],
         {"input": IMAGE_NHWC, "label": LABEL_N},
-        lambda start, stop: np.stack([table(seed)(start, stop) for seed in range(members)]),
+        lambda start, stop: np.stack([table(seed)(start, stop) for seed in range(MEMBERS)]),
         placement=Jit(devices),
         programs=Programs(),
         chunk=5,
-        losses=np.zeros((members, 0), np.float32),
+        losses=np.zeros((MEMBERS, 0), np.float32),
         boundary=lambda state, losses: None,
     )
     assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(states))
     return ended, losses
 
 
-@pytest.mark.parametrize(("devices", "members", "each"), [(2, 4, 2), (4, 4, 1), (2, 3, 3)])
-def test_fused_members_are_spread_over_the_devices_where_they_divide(devices: int, members: int, each: int) -> None:
-    (one, losses), (many, many_losses) = fused_on(1, 4), fused_on(devices, members)
-    np.testing.assert_allclose(many_losses, losses[:members], rtol=1e-5)
+def test_fused_members_spread_over_devices_give_the_same_numbers() -> None:
+    (one, losses), (many, many_losses) = fused_on(1), fused_on(4)
+    np.testing.assert_allclose(many_losses, losses, rtol=1e-5)
+    assert losses.shape == (MEMBERS, STEPS)
     kernel = many.trainable["params"]["head"]["kernel"]
-    assert [shard.data.shape for shard in kernel.addressable_shards] == [(each, 16, 3)] * devices
+    assert [shard.data.shape for shard in kernel.addressable_shards] == [(1, 16, 3)] * 4
     for path, leaf in tree.flatten(many.trainable).items():
-        np.testing.assert_allclose(leaf, tree.flatten(one.trainable)[path][:members], atol=1e-6, err_msg=path)
+        np.testing.assert_allclose(leaf, tree.flatten(one.trainable)[path], atol=1e-6, err_msg=path)
+
+
+@pytest.mark.parametrize(("devices", "members", "each"), [(2, 4, 2), (4, 8, 2), (2, 3, 3), (4, 2, 2)])
+def test_members_that_do_not_divide_are_on_every_device(devices: int, members: int, each: int) -> None:
+    x_KD = np.arange(members * 3.0).reshape(members, 3)
+    for placed in (Jit(devices).state(x_KD, members=True), Jit(devices).items(x_KD, members=True)):
+        assert [shard.data.shape for shard in placed.addressable_shards] == [(each, 3)] * devices
+        np.testing.assert_array_equal(placed, x_KD)
 
 
 def test_pmap_refuses_a_fused_group() -> None:

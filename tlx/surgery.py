@@ -64,7 +64,8 @@ def transplant(source: Any, fresh: Any, reset: Sequence[str]) -> tuple[dict[str,
             leaves[path] = leaf
             continue
         if path not in old:
-            raise RuleError(f"the source has no parameter {path!r}{suggest(path, old.keys() - new.keys())}; reset it or rename it")
+            hint = suggest(path, old.keys() - new.keys())
+            raise RuleError(f"the source has no parameter {path!r}{hint}; reset it or rename it")
         if old[path].shape != leaf.shape:
             raise RuleError(f"{path!r} has shape {old[path].shape} in the source and {leaf.shape} in the target")
         if old[path].dtype != leaf.dtype:
@@ -72,7 +73,8 @@ def transplant(source: Any, fresh: Any, reset: Sequence[str]) -> tuple[dict[str,
         leaves[path] = old[path]
     for path in old:
         if path not in new and not is_reset[path]:
-            raise RuleError(f"the target has no parameter {path!r}{suggest(path, new.keys() - old.keys())}; leave it out by a reset rule")
+            hint = suggest(path, new.keys() - old.keys())
+            raise RuleError(f"the target has no parameter {path!r}{hint}; leave it out by a reset rule")
     copied = tuple(path for path in new if not is_reset[path])
     report = Report(
         copied=copied,

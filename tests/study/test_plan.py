@@ -4,7 +4,7 @@ from conftest import Make
 
 from tlx.progress import Silent
 from tlx.report.plan import outline
-from tlx.study.run import Grid, lay_out
+from tlx.study.run import Grid, in_order, lay_out
 from tlx.study.spec import Folders
 
 
@@ -81,3 +81,8 @@ def test_the_outline_counts_by_hand(make_study: Make, data_dir: Path) -> None:
         ("pool", "frozen"),
         ("head", "head"),
     }
+
+
+def test_pretraining_starts_first_and_others_need_not_wait_for_it(make_study: Make, data_dir: Path) -> None:
+    entries = [unit.first.entry.name for unit in in_order(laid_out(make_study, data_dir).units)]
+    assert entries == ["full", "scratch", "scratch", "random_frozen", "full", "lora", "lora", "probe"]

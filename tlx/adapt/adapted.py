@@ -47,9 +47,7 @@ class Adapted:
         # Apart from `Model.init`, which draws the kernel beside an adapter from the same seed and path.
         key = jax.random.fold_in(jax.random.key(seed), 1)
         with self._intercepted(1.0):
-            _, added = self.model.module.apply(
-                variables, image_1HWC, mutable=["adapters"], rngs={"adapters": key}
-            )
+            _, added = self.model.module.apply(variables, image_1HWC, mutable=["adapters"], rngs={"adapters": key})
         if not added.get("adapters"):
             target = dict(self.settings)["target"]
             raise ConfigError("target", f"{target!r} matches no dense layer of {self.model.name!r}")

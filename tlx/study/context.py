@@ -55,7 +55,7 @@ class Context:
       targets: examples by target name.
       progress: what the user sees.
       programs: compiled so far.
-      pretrained: source models by name, once there.
+      pretrained: source models by name, once there; `pretrain.source_model` fills it.
       stop: set to end at the next boundary.
     """
 
@@ -69,7 +69,12 @@ class Context:
     pretrained: dict[str, Pretrained] = field(default_factory=dict)
     stop: threading.Event = field(default_factory=threading.Event)
     save_lock: threading.Lock = field(default_factory=threading.Lock)
+    source_locks: dict[str, threading.Lock] = field(init=False)
     _said: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        """One lock a source: it is pre-trained once, by whoever needs it first."""
+        self.source_locks = {source.name: threading.Lock() for source in self.study.sources}
 
     def say_once(self, text: str) -> None:
         """A line that many units would repeat."""

@@ -23,6 +23,22 @@ from tlx.study.saving import Gate
 from tlx.study.spec import Source
 
 
+def source_model(source: Source, context: Context) -> Pretrained:
+    """The source model, pre-trained by the first unit that needs it while the others wait.
+
+    Args:
+      source: the recipe.
+      context: of the study.
+
+    Returns:
+      The one model of all units.
+    """
+    with context.source_locks[source.name]:
+        if source.name not in context.pretrained:
+            context.pretrained[source.name] = pretrain(source, context)
+        return context.pretrained[source.name]
+
+
 def pretrain(source: Source, context: Context) -> Pretrained:
     """The source model: restored if it is there, trained from where it stands if it is not.
 

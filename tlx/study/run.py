@@ -1,7 +1,7 @@
 """A study from config to records."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,7 @@ from tlx.study.cells import Cell, SourceData, TargetData, expand
 from tlx.study.check import blamed_on, check_devices, check_study
 from tlx.study.context import Context
 from tlx.study.plan import Unit, make_units
-from tlx.study.pretrain import pretrain
-from tlx.study.spec import TRANSFER, Folders, Source, Study, Target
+from tlx.study.spec import Folders, Source, Study, Target
 from tlx.study.unit import run_unit
 
 
@@ -85,6 +84,21 @@ def lay_out(study: Study, folders: Folders, progress: Progress) -> Grid:
     return Grid(study, sources, targets, cells, units, placement)
 
 
+def in_order(units: Sequence[Unit]) -> list[Unit]:
+    """The order in which units are begun, so that no worker waits for another.
+
+    Args:
+      units: any.
+
+    Returns:
+      For each source one unit that will pre-train it, then what needs no source, then the rest; longest first.
+    """
+    longest = sorted(units, key=lambda unit: -unit.runs * unit.task.steps * (unit.strategy == "loop"))
+    first = list({unit.first.source: unit for unit in reversed(longest) if unit.first.source}.values())
+    without = [unit for unit in longest if unit.first.source is None]
+    return [*first, *without, *(unit for unit in longest if unit not in first and unit not in without)]
+
+
 def run(study: Study, folders: Folders, progress: Progress, on_context: Callable[[Context], None]) -> Grid:
     """Run what has no record yet.
 
@@ -107,12 +121,7 @@ def run(study: Study, folders: Folders, progress: Progress, on_context: Callable
     if not todo:
         progress.line(f"all {len(grid.cells)} cells have records: nothing to run")
         return grid
-    needed = {unit.first.source for unit in todo if unit.first.entry.arm == TRANSFER and unit.first.source}
-    for item in sorted(needed, key=lambda source: source.name):
-        context.pretrained[item.name] = pretrain(item, context)
     workers = study.execution.workers or default_workers(grid.placement.devices)
-    # Longest first, so that no core is left alone with a long one at the end.
-    todo.sort(key=lambda unit: -unit.runs * unit.task.steps * (unit.strategy == "loop"))
-    run_jobs([functools.partial(run_unit, unit, context) for unit in todo], workers, context.stop)
+    run_jobs([functools.partial(run_unit, unit, context) for unit in in_order(todo)], workers, context.stop)
     progress.line(f"{context.programs.count} programs compiled in {context.programs.compile_s:.1f} s")
     return grid

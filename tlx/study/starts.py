@@ -9,6 +9,7 @@ from tlx import cut, tree
 from tlx.partition import partition
 from tlx.study.context import Context, fresh_variables, split_stats, with_adapters
 from tlx.study.plan import RESET, Unit
+from tlx.study.pretrain import source_model
 from tlx.study.spec import TRANSFER
 from tlx.surgery import Report, transplant
 
@@ -81,7 +82,7 @@ def initial_variables(unit: Unit, seed: int, context: Context) -> tuple[dict[str
     report = None
     if unit.first.entry.arm == TRANSFER:
         assert unit.first.source is not None
-        pretrained = context.pretrained[unit.first.source.name]
+        pretrained = source_model(unit.first.source, context)
         variables, report = transplant(pretrained.variables, variables, RESET)
         context.say_once(f"{unit.first.source.name} → {unit.first.target.name}: {report.line()}")
     return with_adapters(unit.task.adapted, variables, seed), report
