@@ -85,13 +85,13 @@ class Rows:
 
 def gain_at_least(rows: Rows, entry: str, budget: int, points: float) -> Finding:
     """The mean gain reaches a number of points."""
-    held = 100 * rows.gain(entry, budget).mean >= points
+    held = _hundredths(rows.gain(entry, budget).mean) >= points
     return Finding(held, rows.say_gain(entry, budget), f"at least {points:+.1f}")
 
 
 def gain_at_most(rows: Rows, entry: str, budget: int, points: float) -> Finding:
-    """The mean gain stays below a number of points."""
-    held = 100 * rows.gain(entry, budget).mean <= points
+    """The mean gain does not exceed a number of points."""
+    held = _hundredths(rows.gain(entry, budget).mean) <= points
     return Finding(held, rows.say_gain(entry, budget), f"at most {points:+.1f}")
 
 
@@ -107,21 +107,26 @@ def gain_below_zero(rows: Rows, entry: str, budget: int) -> Finding:
 
 def gain_shrinks(rows: Rows, entry: str, few: int, many: int, points: float) -> Finding:
     """The mean gain is smaller with many labels than with few, by a number of points."""
-    held = 100 * (rows.gain(entry, few).mean - rows.gain(entry, many).mean) >= points
+    held = _hundredths(rows.gain(entry, few).mean - rows.gain(entry, many).mean) >= points
     return Finding(held, f"{rows.say_gain(entry, few)}; {rows.say_gain(entry, many)}", f"at least {points:.1f} less")
 
 
 def accuracy_between(rows: Rows, entry: str, budget: int, low: float, high: float) -> Finding:
     """The mean test accuracy lies in a range, in percent."""
-    held = low <= 100 * rows.at(entry, budget).accuracy.mean <= high
+    held = low <= _hundredths(rows.at(entry, budget).accuracy.mean) <= high
     return Finding(held, rows.say_accuracy(entry, budget), f"{low:.1f} to {high:.1f} %")
 
 
 def more_accurate(rows: Rows, entry: str, than: str, budget: int, points: float) -> Finding:
     """One entry's mean test accuracy is above another's, by a number of points."""
-    held = 100 * (rows.at(entry, budget).accuracy.mean - rows.at(than, budget).accuracy.mean) >= points
+    ahead = rows.at(entry, budget).accuracy.mean - rows.at(than, budget).accuracy.mean
     measured = f"{rows.say_accuracy(entry, budget)}; {rows.say_accuracy(than, budget)}"
-    return Finding(held, measured, f"at least {points:.1f} points more")
+    return Finding(_hundredths(ahead) >= points, measured, f"at least {points:.1f} points more")
+
+
+def _hundredths(share: float) -> float:
+    """A share in percent, without the last bits: what equals its bound on paper meets it."""
+    return round(100 * share, 6)
 
 
 Check = Callable[..., Finding]

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from tlx.build import build
 from tlx.config import load
-from tlx.errors import ConfigError, TlxError
+from tlx.errors import ConfigError, FileError, TlxError
 
 QUICKSTART = Path(__file__).parents[1] / "configs" / "quickstart.py"
 SMALL = str(Path(__file__).with_name("small.py"))
@@ -198,7 +198,6 @@ def test_naming_another_method_brings_its_fields_which_can_be_set_at_once() -> N
         ("model.name=vitt", "model.name: unknown name 'vitt' (did you mean 'vit'?)"),
         ("adapt.full.method.name=lorra", "adapt.full.method.name: unknown name 'lorra' (did you mean 'lora'?)"),
         ("adapt.full.arm=transfr", "adapt.full.arm: unknown value 'transfr' (did you mean 'transfer'?)"),
-        ("adapt.lora.method.name=head", "adapt.lora.method.rank: no such field"),
         ("name=a/b", "name: expected letters, digits, '.', '_' and '-', got 'a/b'"),
         ("name=..", "name: expected letters, digits, '.', '_' and '-', got '..'"),
         ("name=", "name: expected letters, digits, '.', '_' and '-', got ''"),
@@ -397,3 +396,17 @@ def test_no_value_whatever_gets_past_with_another_error(complete: dict[str, Any]
 
 def test_two_mistakes_are_still_one_line() -> None:
     assert refusal("--config.train.steps=x", "--config.train.stepz=1").startswith("config.train.stepz: ")
+
+
+def test_swapping_a_method_drops_the_settings_of_the_old_one() -> None:
+    config = load(SMALL, ["--config.adapt.lora.method.name=head"])
+    assert config.adapt.lora.method.to_dict() == {"name": "head"}
+    config = load(SMALL, ["--config.adapt.lora.method.name=freeze", "--config.adapt.lora.method.frozen=('params/x',)"])
+    assert config.adapt.lora.method.to_dict() == {"name": "freeze", "frozen": ("params/x",)}
+
+
+def test_a_config_that_ends_the_program_does_not_end_tlx(tmp_path: Path) -> None:
+    path = tmp_path / "leaves.py"
+    path.write_text("import sys\nsys.exit(3)\n")
+    with pytest.raises(FileError, match=r"leaves\.py: SystemExit: 3"):
+        load(str(path))

@@ -75,9 +75,7 @@ def test_of_eight_that_race_one_is_kept(records: Records) -> None:
     assert records.get(NAMES[0])["result"]["test_accuracy"] == results.index(True) / 10
 
 
-def test_a_kill_between_timing_and_record_loses_nothing(
-    records: Records, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_kill_between_timing_and_record_loses_nothing(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
     class Died(BaseException):
         pass
 

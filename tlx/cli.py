@@ -8,7 +8,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from tlx import __version__
 from tlx.errors import TlxError
@@ -31,15 +31,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
       The exit code: 0, 2 for input the user can mend, 75 for a run that was stopped and can go on.
     """
-    parser = _parser()
-    options, rest = parser.parse_known_args(argv)
-    options.overrides = rest
-    options.typed = list(sys.argv[1:] if argv is None else argv)
+    typed = list(sys.argv[1:] if argv is None else argv)
     try:
+        options, rest = _parser().parse_known_args(typed)
+        options.overrides, options.typed = rest, typed
         code: int = options.command(options)
         return code
     except TlxError as error:
-        if options.debug:
+        if "--debug" in typed:
             traceback.print_exc()
         print(error, file=sys.stderr)
         return STOPPED if type(error).__name__ == "Stopped" else WRONG_INPUT
@@ -48,8 +47,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return STOPPED
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, as every other error of tlx."""
+
+    def error(self, message: str) -> NoReturn:
+        raise TlxError(f"{message}; see {self.prog} --help")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="tlx",
         description="Does this source help on that target, by how much, adapted which way, at what cost?",
         allow_abbrev=False,

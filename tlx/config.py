@@ -88,7 +88,9 @@ def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
     pairs = [_split_override(text) for text in overrides]
     # What names a method or a model decides which fields there are, so it is set before they are filled in.
     kinds = [pair for pair in pairs if re.fullmatch(r"config\.(model|adapt\..+\.method)\.name", pair[0])]
-    config = _override(_read(spec), kinds)
+    config = _read(spec)
+    for path, text in kinds:
+        config = _swap_kind(config, path, text)
     config = _override(_filled(config), [pair for pair in pairs if pair not in kinds])
     config = _filled(config)
     _check_whole(config)
@@ -116,7 +118,7 @@ def _read(spec: str) -> ConfigDict:
             return ConfigDict(_plain("config", config.to_dict()))
     except TlxError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise FileError(name, f"{type(error).__name__}: {error}".splitlines()[0]) from error
     raise FileError(name, f"get_config returned {type(config).__name__}, expected a ml_collections.ConfigDict")
 
@@ -158,6 +160,17 @@ def _override(config: ConfigDict, pairs: Sequence[tuple[str, str]]) -> ConfigDic
             raise ConfigError(path, f"{field} has no item {index}")
         with block.ignore_type():
             block[name] = value
+    return config
+
+
+def _swap_kind(config: ConfigDict, path: str, text: str) -> ConfigDict:
+    """The config with another model or method, without the settings that only the one before it has."""
+    block, name = _lookup(config, path)
+    kinds = KINDS["model"] if path == "config.model.name" else METHOD_FIELDS
+    before = kinds.get(block[name], {})
+    config = _override(config, [(path, text)])
+    for setting in before.keys() - kinds.get(block[name], {}).keys():
+        block.pop(setting, None)
     return config
 
 
@@ -233,9 +246,9 @@ def _check_whole(config: ConfigDict) -> None:
         raise ConfigError("config.name", f"expected letters, digits, '.', '_' and '-', got {config.name!r}")
     for block in NAMED:
         for name in config[block]:
-            # An override addresses it as `--config.adapt.NAME`, which ml_collections reads as Python.
-            if not name.isidentifier():
-                raise ConfigError(f"config.{block}", f"expected names of letters, digits and '_', got {name!r}")
+            # An override addresses it as `--config.adapt.NAME.field`, so a name holds no dot.
+            if not re.fullmatch(r"\w[\w-]*", name):
+                raise ConfigError(f"config.{block}", f"expected names of letters, digits, '_' and '-', got {name!r}")
     arms = {entry: config.adapt[entry].arm for entry in config.adapt}
     scratch = [entry for entry, arm in arms.items() if arm == "scratch"]
     if len(scratch) != 1:

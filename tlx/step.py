@@ -74,7 +74,7 @@ def train_step(
       axis: name of the device axis to average over under `pmap`, or None.
 
     Returns:
-      The state after the step and the mean loss in nats. A non-finite loss or gradient leaves the
+      The state after the step and the mean loss in nats. A non-finite loss, gradient or update leaves the
       trainable leaves as they were and sets `diverged`, from then on for good.
     """
 
@@ -97,7 +97,8 @@ def train_step(
     opt_state = set_hyper(state.opt_state, rate, state.hyper.weight_decay)
     updates, opt_state = task.transformation().update(grads, opt_state, state.trainable)
     moved = state.replace(trainable=optax.apply_updates(state.trainable, updates), opt_state=opt_state, stats=stats)
-    diverged = state.diverged | ~jnp.isfinite(loss) | ~jnp.isfinite(optax.tree.norm(grads))
+    finite = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(grads)) & jnp.isfinite(optax.tree.norm(updates))
+    diverged = state.diverged | ~finite
     kept = jax.tree.map(lambda old, new: jnp.where(diverged, old, new), state, moved)
     return kept.replace(step=state.step + 1, diverged=diverged), loss
 

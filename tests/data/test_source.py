@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tlx.data.pipeline import load_arrays
-from tlx.data.source import open_split, prepare
+from tlx.data.source import open_split, prepare, shared_examples
 from tlx.errors import FileError, TlxError
 
 SIZES = {
@@ -151,7 +151,7 @@ FORKS = """
     from pathlib import Path
     sys.modules["pyarrow"] = None  # not needed, and starts a thread, which a fork had better not meet
     from sklearn.datasets import load_digits
-    from tlx.data.source import open_split, prepare
+    from tlx.data.source import open_split, prepare, shared_examples
 
     def fork(task):
         pid = os.fork()
@@ -228,3 +228,24 @@ def test_killed_while_preparing(tmp_path):
 def test_preparing_at_the_same_time(tmp_path):
     done = run(FORKS + TOGETHER, tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("split", "other", "shared"),
+    [
+        ("train", "test", 0),
+        ("train", "train", 1397),
+        ("train[:100]", "train[100:]", 0),
+        ("train[:101]", "train[100:]", 1),
+        ("train[10:20]+test[:5]", "train[15:]+test[3:]", 7),
+        ("train[:50%]", "train[49%:]", 13),
+    ],
+)
+def test_shared_examples_are_counted(data_dir, split, other, shared):
+    assert shared_examples("digits", split, other, data_dir) == shared
+    assert shared_examples("digits", other, split, data_dir) == shared
+
+
+def test_shared_examples_of_an_unknown_split(data_dir):
+    with pytest.raises(TlxError, match="no 'trian'"):
+        shared_examples("digits", "train", "trian", data_dir)

@@ -1,5 +1,6 @@
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from tlx.errors import ConfigError, FileError, TlxError
 from tlx.optim import Optimizer
 from tlx.sharding import make_placement
 from tlx.study.cells import SourceData, TargetData
-from tlx.study.check import blamed_on, check_devices, check_study
+from tlx.study.check import blamed_on, check_devices, check_overlap, check_study
 from tlx.study.spec import Entry, Execution, Recipe, Source, Study, Target
 
 RECIPE = Recipe(steps=5, batch_size=8, optimizer=Optimizer(), weight_decay=0.0, label_smoothing=0.0)
@@ -75,7 +76,8 @@ def test_a_model_that_does_not_fit_its_images_or_itself() -> None:
     assert refusal(make({**SETTINGS, "patch": 3})).startswith("config.model.patch: patches of 3 pixels do not tile")
     assert refusal(make({**SETTINGS, "heads": 3})) == "config.model.heads: 3 heads do not divide the width 16"
     odd = {"small": TargetData(arrays(2, side=10), arrays(3, side=10), arrays(4, side=10))}
-    assert "10×10" in refusal(make(), targets=odd)
+    line = "config.sources.big.dataset: images of 8×8×1, but config.targets.small has images of 10×10×1"
+    assert refusal(make(), targets=odd) == line
 
 
 @pytest.mark.parametrize(
@@ -107,10 +109,48 @@ def test_a_budget_larger_than_the_split() -> None:
     assert refusal(make(budgets=(6, 13))) == "config.budgets[1]: 13 labels, but 'train' of 'small' has 12"
 
 
-def test_a_split_that_is_used_twice() -> None:
-    for validation, test in ((arrays(2), arrays(4)), (arrays(3), arrays(2))):
-        twice = {"small": TargetData(arrays(2), validation, test)}
-        assert refusal(make(), targets=twice).startswith("config.targets.small: train is also the validation or test")
+@pytest.mark.parametrize(
+    ("splits", "line"),
+    [
+        (("train[:100]", "train[90:120]", "test"), "validation: 'train[90:120]' shares 10 examples with"),
+        (("train[:100]", "train[100:]", "train[99:100]"), "test: 'train[99:100]' shares 1 examples with"),
+        (("train", "test[:50]", "test"), "test: 'test' shares 50 examples with config.targets.small.validation"),
+        (("train[:50]", "train[50:]", "test"), ""),
+    ],
+)
+def test_splits_that_share_examples(data_dir: Path, splits: tuple[str, str, str], line: str) -> None:
+    study = make(targets=(Target("small", "digits", *splits),))
+    if not line:
+        check_overlap(study, data_dir)
+        return
+    with pytest.raises(ConfigError) as caught:
+        check_overlap(study, data_dir)
+    assert str(caught.value).startswith(f"config.targets.small.{line}")
+
+
+def test_a_source_that_has_seen_the_target_s_test_examples(data_dir: Path) -> None:
+    (source,) = make().sources
+    targets = (Target("small", "digits", "train[:50]", "train[50:]", "test"),)
+    check_overlap(make(targets=targets, sources=(replace(source, dataset="mnist5k"),)), data_dir)
+    with pytest.raises(
+        ConfigError, match=r"^config\.targets\.small\.test: 'test' shares 400 .* config\.sources\.big\.train"
+    ):
+        check_overlap(make(targets=targets, sources=(replace(source, dataset="digits", train="test"),)), data_dir)
+
+
+@pytest.mark.parametrize(
+    ("arm", "method", "settings", "line"),
+    [
+        ("scratch", "head", {}, "'scratch', but 'head' freezes some leaves"),
+        ("scratch", "lora", LORA, "'scratch', but 'lora' freezes some leaves"),
+        ("random-frozen", "full", {}, "'random-frozen', but 'full' freezes nothing"),
+    ],
+)
+def test_an_arm_that_is_not_what_its_method_makes_it(
+    arm: str, method: str, settings: dict[str, Any], line: str
+) -> None:
+    entry = Entry("mine", arm, method, pairs(settings), (1e-3,))
+    assert refusal(make(entries=(entry,))) == f"config.adapt.mine.arm: {line}"
 
 
 @pytest.mark.parametrize(("devices", "batch"), [(2, 7), (4, 6), (3, 8)])

@@ -64,16 +64,57 @@ def open_split(name: str, split: str, data_dir: Path) -> Any:
       TlxError: the name or the split is unknown, or the split is empty.
       FileError: the dataset is not prepared, or its description is damaged.
     """
-    folder = _folder(name, Path(data_dir))
-    if not _is_prepared(folder):
-        raise FileError(folder, "is not a prepared dataset; delete it, if it is there, and prepare it")
-    try:
-        builder = BUILDERS[name]()(data_dir=os.fspath(data_dir))
-    except Exception as error:  # TFDS lets the errors of its parsers through
-        raise FileError(folder, "has a damaged description; delete it and prepare it again") from error
+    builder = _builder(name, Path(data_dir))
     _check_split(name, split, builder.info.splits)
     # Pillow decodes, later: TFDS would pick OpenCV or Pillow by what is installed.
     return builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
+
+
+def shared_examples(name: str, split: str, other: str, data_dir: Path) -> int:
+    """How many examples two splits of a prepared dataset have in common.
+
+    Args:
+      name: a key of `BUILDERS`.
+      split: in TFDS's notation.
+      other: in TFDS's notation.
+      data_dir: as given to `prepare`.
+
+    Returns:
+      A number of examples, by their place on disk.
+
+    Raises:
+      TlxError: the name or a split is unknown.
+      FileError: the dataset is not prepared, or its description is damaged.
+    """
+    splits = _builder(name, Path(data_dir)).info.splits
+    for each in (split, other):
+        _check_split(name, each, splits)
+    ours, theirs = _spans(splits[split]), _spans(splits[other])
+    return sum(
+        max(0, min(end, stop) - max(begin, start))
+        for file, begin, end in ours
+        for same, start, stop in theirs
+        if file == same
+    )
+
+
+def _spans(split: Any) -> list[tuple[str, int, int]]:
+    """Which examples of which files make up a split."""
+    spans = []
+    for part in split.file_instructions:
+        taken = part.examples_in_shard - part.skip if part.take == -1 else part.take
+        spans.append((os.fspath(part.filename), part.skip, part.skip + taken))
+    return spans
+
+
+def _builder(name: str, data_dir: Path) -> Any:
+    folder = _folder(name, data_dir)
+    if not _is_prepared(folder):
+        raise FileError(folder, "is not a prepared dataset; delete it, if it is there, and prepare it")
+    try:
+        return BUILDERS[name]()(data_dir=os.fspath(data_dir))
+    except Exception as error:  # TFDS lets the errors of its parsers through
+        raise FileError(folder, "has a damaged description; delete it and prepare it again") from error
 
 
 def _check_split(name: str, split: str, splits: Any) -> None:

@@ -2,16 +2,19 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 import jax
 
 from tlx.adapt.adapted import Adapted
+from tlx.data.source import shared_examples
 from tlx.errors import ConfigError, FileError, TlxError
 from tlx.models.registry import MODELS
+from tlx.partition import FROZEN
 from tlx.sharding import Placement
 from tlx.study.cells import SourceData, TargetData
 from tlx.study.plan import model_of
-from tlx.study.spec import Execution, Study
+from tlx.study.spec import RANDOM_FROZEN, SCRATCH, Execution, Study
 
 
 @contextmanager
@@ -79,16 +82,48 @@ def check_study(
 
 
 def _check_model(study: Study, sources: Mapping[str, SourceData], targets: Mapping[str, TargetData]) -> None:
-    for arrays in (*(data.train for data in sources.values()), *(data.train for data in targets.values())):
-        with within("config.model"):
-            MODELS[study.model].check(dict(study.model_settings), model_of(study, arrays).image_HWC)
+    shapes = {f"config.targets.{name}": model_of(study, data.train).image_HWC for name, data in targets.items()}
+    shapes |= {f"config.sources.{name}": model_of(study, data.train).image_HWC for name, data in sources.items()}
+    first, *others = shapes
+    for field in others:
+        if shapes[field] != shapes[first]:
+            sizes = ["×".join(map(str, shapes[name])) for name in (field, first)]
+            raise ConfigError(f"{field}.dataset", f"images of {sizes[0]}, but {first} has images of {sizes[1]}")
+    with within("config.model"):
+        MODELS[study.model].check(dict(study.model_settings), shapes[first])
 
 
 def _check_methods(study: Study, targets: Mapping[str, TargetData]) -> None:
     for data in targets.values():
         for entry in study.entries:
             with within(f"config.adapt.{entry.name}.method"):
-                Adapted(model_of(study, data.train), entry.method, entry.settings).labels()
+                labels = Adapted(model_of(study, data.train), entry.method, entry.settings).labels()
+            freezes = FROZEN in labels.values()
+            if entry.arm == (SCRATCH if freezes else RANDOM_FROZEN):
+                does = "freezes some leaves" if freezes else "freezes nothing"
+                raise ConfigError(f"config.adapt.{entry.name}.arm", f"{entry.arm!r}, but {entry.method!r} {does}")
+
+
+def check_overlap(study: Study, data_dir: Path) -> None:
+    """Whether what is learned from, chosen on and scored on are different examples.
+
+    Args:
+      study: the spec.
+      data_dir: where its data sets are prepared.
+
+    Raises:
+      ConfigError: two splits share examples.
+    """
+    for target in study.targets:
+        where = f"config.targets.{target.name}"
+        seen = [(f"{where}.train", target.dataset, target.train)]
+        seen += [(f"config.sources.{s.name}.train", s.dataset, s.train) for s in study.sources]
+        held_out = [(f"{where}.validation", target.validation), (f"{where}.test", target.test)]
+        pairs = [(*held, *other) for held in held_out for other in seen]
+        pairs.append((*held_out[1], held_out[0][0], target.dataset, target.validation))
+        for field, split, other_field, dataset, other in pairs:
+            if dataset == target.dataset and (both := shared_examples(dataset, split, other, data_dir)):
+                raise ConfigError(field, f"{split!r} shares {both} examples with {other_field}, {other!r}")
 
 
 def _check_splits(study: Study, targets: Mapping[str, TargetData]) -> None:
@@ -100,5 +135,3 @@ def _check_splits(study: Study, targets: Mapping[str, TargetData]) -> None:
                 raise ConfigError(
                     f"config.budgets[{i}]", f"{budget} labels, but {target.train!r} of {target.name!r} has {size}"
                 )
-        if data.train.digest in (data.validation.digest, data.test.digest):
-            raise ConfigError(f"config.targets.{target.name}", "train is also the validation or test split")

@@ -11,7 +11,7 @@ from tlx.records import Records
 from tlx.runners.local import default_workers, run_jobs
 from tlx.sharding import Placement, make_placement
 from tlx.study.cells import Cell, SourceData, TargetData, expand
-from tlx.study.check import blamed_on, check_devices, check_study
+from tlx.study.check import blamed_on, check_devices, check_overlap, check_study
 from tlx.study.context import Context
 from tlx.study.plan import Unit, make_units
 from tlx.study.spec import Folders, Source, Study, Target
@@ -79,6 +79,7 @@ def lay_out(study: Study, folders: Folders, progress: Progress) -> Grid:
     targets = {t.name: TargetData(load(t, "train"), load(t, "validation"), load(t, "test")) for t in study.targets}
     placement = make_placement(study.execution.compile, study.execution.data, study.execution.fsdp)
     check_study(study, sources, targets, placement)
+    check_overlap(study, folders.data)
     cells = expand(study, sources, targets)
     units = make_units(study, cells, targets, placement.devices)
     return Grid(study, sources, targets, cells, units, placement)
