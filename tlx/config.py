@@ -170,7 +170,8 @@ def _swap_kind(config: ConfigDict, path: str, text: str) -> ConfigDict:
     before = kinds.get(block[name], {})
     config = _override(config, [(path, text)])
     for setting in before.keys() - kinds.get(block[name], {}).keys():
-        block.pop(setting, None)
+        if setting in block:
+            del block[setting]
     return config
 
 
