@@ -1,0 +1,102 @@
+"""Every notebook runs on a real, tiny study."""
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import jax
+import nbclient
+import nbformat
+import pytest
+
+from tlx.cli import main
+
+ROOT = Path(__file__).parents[1]
+TINY = (
+    "--config.model.depth=1",
+    "--config.model.width=16",
+    "--config.sources.mnist.steps=20",
+    "--config.budgets=(20,40)",
+    "--config.seeds=(0,1)",
+    "--config.train.steps=20",
+    "--config.train.batch_size=16",
+)
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Path:
+    """The folder of a finished study: 5 entries, 2 budgets, 2 seeds."""
+    work = tmp_path_factory.mktemp("study")
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    cache, least = jax.config.jax_compilation_cache_dir, jax.config.jax_persistent_cache_min_compile_time_secs
+    config = str(ROOT / "configs" / "quickstart.py")
+    try:
+        assert main(["run", config, "--workdir", str(work), "--data-dir", str(data_dir), *TINY]) == 0
+    finally:
+        # What a command changes for its process, other tests must not meet.
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        jax.config.update("jax_compilation_cache_dir", cache)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", least)
+    return work
+
+
+def notebook(name: str) -> Any:
+    return nbformat.read(ROOT / "notebooks" / name, as_version=4)
+
+
+def outputs(made: Any, cell: str) -> list[Any]:
+    (one,) = [each for each in made.cells if each.id == cell]
+    assert all(output.output_type != "error" for output in one.outputs)
+    return list(one.outputs)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.name)
+def test_notebooks_are_kept_without_what_they_printed(path: Path) -> None:
+    for cell in notebook(path.name).cells:
+        if cell.cell_type == "code":
+            assert cell.outputs == [] and cell.execution_count is None
+            assert len(cell.source.splitlines()) <= 25
+
+
+@pytest.fixture(scope="module")
+def quickstart(study: Path) -> Any:
+    """The notebook, run as a user would."""
+    made = notebook("quickstart.ipynb")
+    folder = {"metadata": {"path": str(ROOT / "notebooks")}}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TLX_STUDY", str(study))
+        nbclient.NotebookClient(made, timeout=120, kernel_name="python3", resources=folder).execute()
+    return made
+
+
+def test_it_counts_the_cells_and_answers(quickstart: Any) -> None:
+    (printed,) = outputs(quickstart, "load")
+    assert printed.text.startswith("20 of 20 cells. ")
+    assert "digits" in printed.text
+
+
+def test_it_shows_the_table(quickstart: Any) -> None:
+    (table,) = outputs(quickstart, "table")
+    text = table.data["text/plain"]
+    for word in ("mnist → digits", "20 labels", "40 labels", "scratch", "random_frozen", "probe", "full", "lora"):
+        assert word in text
+    assert "text/html" in table.data
+
+
+@pytest.mark.parametrize(("cell", "count"), [("pictures", 2), ("curves", 1), ("rates", 1)])
+def test_it_shows_the_pictures(quickstart: Any, cell: str, count: int) -> None:
+    pictures = [output.data["image/png"] for output in outputs(quickstart, cell)]
+    assert len(pictures) == count
+    assert all(len(picture) > 5000 for picture in pictures)
+
+
+def test_it_shows_the_surgery(quickstart: Any) -> None:
+    (printed,) = outputs(quickstart, "surgery")
+    first, copied, reset, left_out, total = printed.text.splitlines()
+    assert first.endswith("from mnist to digits, 20 labels, seed 0")
+    # One block has 16 leaves, the embedding 3, the pool's norm 2.
+    assert copied.split() == ["copied", "21", "leaves:", "block_0,", "embed,", "pool"]
+    assert reset.split() == ["reset", "2", "leaves:", "head"]
+    assert left_out.split() == ["left_out", "2", "leaves:", "head"]
+    assert total.endswith("parameters come from the source")
