@@ -1,4 +1,4 @@
-"""Progress on the terminal: one bar for the study, one for each piece of work under way."""
+"""Progress on the terminal: one bar for the study's cells, one for the steps of each unit under way."""
 
 import sys
 import threading
@@ -17,7 +17,6 @@ class Bars:
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("steps"),
             TimeElapsedColumn(),
             console=self._console,
             transient=True,

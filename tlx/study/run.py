@@ -123,6 +123,13 @@ def run(study: Study, folders: Folders, progress: Progress, on_context: Callable
         progress.line(f"all {len(grid.cells)} cells have records: nothing to run")
         return grid
     workers = study.execution.workers or default_workers(grid.placement.devices)
-    run_jobs([functools.partial(run_unit, unit, context) for unit in in_order(todo)], workers, context.stop)
+    bar = f"cells of {study.name}"
+    progress.start(bar, len(grid.cells), len(grid.cells) - len(missing))
+
+    def work(unit: Unit) -> None:
+        run_unit(unit, context)
+        progress.advance(bar, sum(cell.id in missing for cell in unit.cells))
+
+    run_jobs([functools.partial(work, unit) for unit in in_order(todo)], workers, context.stop)
     progress.line(f"{context.programs.count} programs compiled in {context.programs.compile_s:.1f} s")
     return grid
