@@ -43,10 +43,11 @@ class Digits(tfds.core.GeneratorBasedBuilder):  # type: ignore[misc]
             raise TlxError("dataset digits: needs scikit-learn; run pip install 'tlx[demo]'") from None
         raw = load_digits()
         image_NHW = np.stack([_framed(ink_HW) for ink_HW in raw.images])
-        return gray28.splits(image_NHW, raw.target, held_out=400)
+        parts = gray28.splits(image_NHW, raw.target, held_out=400)
+        return {name: self._generate_examples(*part) for name, part in parts.items()}
 
-    def _generate_examples(self, **kwargs: Any) -> Any:
-        raise NotImplementedError("the split generators hold the examples")
+    def _generate_examples(self, image_NHW: np.ndarray, label_N: np.ndarray) -> Iterator[tuple[int, Any]]:
+        return gray28.examples(image_NHW, label_N)
 
 
 def _framed(ink_HW: np.ndarray) -> np.ndarray:

