@@ -114,8 +114,7 @@ def _run(options: argparse.Namespace) -> int:
     study = _study(options)
     folders = _folders(options, study)
     _use_compilation_cache(folders.work / "cache")
-    stopper = _Stopper()
-    with Bars() as bars:
+    with _Stopper() as stopper, Bars() as bars:
         run.run(study, folders, bars, on_context=stopper.watch)
     return _show(folders.work, options.json)
 
@@ -174,8 +173,15 @@ class _Stopper:
 
     def __init__(self) -> None:
         self._context: Context | None = None
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._heed)
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> "_Stopper":
+        self._before = {number: signal.signal(number, self._heed) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def watch(self, context: "Context") -> None:
         self._context = context

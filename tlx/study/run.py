@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tlx.data import pipeline, source
+from tlx.lock import exclusive
 from tlx.progress import Progress
 from tlx.records import Records
 from tlx.runners.local import default_workers, run_jobs
@@ -111,9 +112,20 @@ def run(study: Study, folders: Folders, progress: Progress, on_context: Callable
 
     Returns:
       The grid; every cell of it has a record.
+
+    Raises:
+      ConfigError: something in it cannot be run.
+      FileError: another process is at work in the folder.
+      Stopped: it was asked to stop; what was done is saved.
     """
     grid = lay_out(study, folders, progress)
-    records = Records(folders.work)
+    with exclusive(folders.work):
+        _run(grid, folders, progress, on_context)
+    return grid
+
+
+def _run(grid: Grid, folders: Folders, progress: Progress, on_context: Callable[[Context], None]) -> None:
+    study, records = grid.study, Records(folders.work)
     records.write_manifest(grid.manifest())
     context = Context(study, folders, grid.placement, grid.sources, grid.targets, progress)
     on_context(context)
@@ -121,7 +133,7 @@ def run(study: Study, folders: Folders, progress: Progress, on_context: Callable
     todo = [unit for unit in grid.units if any(cell.id in missing for cell in unit.cells)]
     if not todo:
         progress.line(f"all {len(grid.cells)} cells have records: nothing to run")
-        return grid
+        return
     workers = study.execution.workers or default_workers(grid.placement.devices)
     bar = f"cells of {study.name}"
     progress.start(bar, len(grid.cells), len(grid.cells) - len(missing))
@@ -132,4 +144,3 @@ def run(study: Study, folders: Folders, progress: Progress, on_context: Callable
 
     run_jobs([functools.partial(work, unit) for unit in in_order(todo)], workers, context.stop)
     progress.line(f"{context.programs.count} programs compiled in {context.programs.compile_s:.1f} s")
-    return grid
