@@ -8,19 +8,11 @@ import jax
 import nbclient
 import nbformat
 import pytest
+from quick import CONFIG, SMALL
 
 from tlx.cli import main
 
 ROOT = Path(__file__).parents[1]
-TINY = (
-    "--config.model.depth=1",
-    "--config.model.width=16",
-    "--config.sources.mnist.steps=20",
-    "--config.budgets=(20,40)",
-    "--config.seeds=(0,1)",
-    "--config.train.steps=20",
-    "--config.train.batch_size=16",
-)
 
 
 @pytest.fixture(scope="session")
@@ -29,9 +21,8 @@ def study(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Path:
     work = tmp_path_factory.mktemp("study")
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     cache, least = jax.config.jax_compilation_cache_dir, jax.config.jax_persistent_cache_min_compile_time_secs
-    config = str(ROOT / "configs" / "quickstart.py")
     try:
-        assert main(["run", config, "--workdir", str(work), "--data-dir", str(data_dir), *TINY]) == 0
+        assert main(["run", str(CONFIG), "--workdir", str(work), "--data-dir", str(data_dir), *SMALL]) == 0
     finally:
         # What a command changes for its process, other tests must not meet.
         for number, handler in handlers.items():
