@@ -32,5 +32,5 @@ def get_config(argument: str = "") -> ConfigDict:
     }
     config.budgets = (20, 100, 1000)
     config.seeds = (0, 1, 2, 3, 4)
-    config.train = {"steps": 200, "batch_size": 16}
+    config.train = {"steps": 200, "batch_size": 16, "schedule": "cosine", "weight_decay": 0.01}
     return config

@@ -11,7 +11,6 @@ from tlx import loop, tree
 from tlx.data.order import index_table
 from tlx.loop import Feed, Programs, Resident, Streamed
 from tlx.optim import Optimizer
-from tlx.partition import partition
 from tlx.sharding import Jit, Placement
 from tlx.state import Hyper, TrainState, make_hyper
 from tlx.step import Task, init_state
@@ -22,7 +21,7 @@ EXAMPLES, BATCH = 40, 8
 MOVING = Optimizer(warmup=0.2, schedule="cosine")
 
 _rng = np.random.default_rng(7)
-IMAGE_NHWC = _rng.integers(0, 256, (EXAMPLES, *tiny_model().image_HWC)).astype(np.uint8)
+IMAGE_NHWC = _rng.integers(0, 256, (EXAMPLES, *tiny_model().input_shape)).astype(np.uint8)
 LABEL_N = _rng.integers(0, CLASSES, EXAMPLES).astype(np.int32)
 
 
@@ -47,8 +46,8 @@ def variables(task: Task, seed: int = 0) -> dict[str, Any]:
 
 def begin(task: Task, hyper: Hyper | None = None, seed: int = 0) -> tuple[TrainState, dict[str, Any]]:
     """A state before its first step, and the frozen leaves beside it."""
-    trainable, frozen = partition(variables(task, seed), task.adapted.labels())
-    return init_state(task, trainable, {}, hyper or make_hyper(1e-2)), frozen
+    trainable, stats, frozen = task.adapted.split(variables(task, seed), task.phase)
+    return init_state(task, trainable, stats, hyper or make_hyper(1e-2)), frozen
 
 
 def table(seed: int = 0, n: int = EXAMPLES) -> Callable[[int, int], np.ndarray]:

@@ -1,5 +1,6 @@
 """A run's state: there and back through nested dicts, and on as if nothing had happened."""
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -23,13 +24,23 @@ def advance(state: Any, frozen: Any, seeds: range) -> Any:
     return state
 
 
-def test_hyperparameters_are_float32_scalars() -> None:
-    hyper = make_hyper(1, 0)
+def test_hyperparameters_are_scalars() -> None:
+    hyper = make_hyper(1, 0, seed=2**31 - 1)
     assert isinstance(hyper, Hyper)
-    assert all(leaf.shape == () and leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(hyper))
-    assert [float(leaf) for leaf in jax.tree.leaves(hyper)] == [1.0, 0.0, 0.0, 1.0]
+    assert all(leaf.shape == () for leaf in jax.tree.leaves(hyper))
+    numbers = [hyper.learning_rate, hyper.weight_decay, hyper.label_smoothing, hyper.adapter_scale]
+    assert {leaf.dtype for leaf in numbers} == {jnp.dtype("float32")}
+    assert [float(leaf) for leaf in numbers] == [1.0, 0.0, 0.0, 1.0]
+    assert hyper.seed.dtype == jnp.int32 and int(hyper.seed) == 2**31 - 1
     assert float(HYPER.learning_rate) == np.float32(3e-2) and float(HYPER.weight_decay) == np.float32(0.1)
     assert float(HYPER.label_smoothing) == np.float32(0.05) and float(HYPER.adapter_scale) == 0.5
+
+
+def test_the_running_mean_is_evaluated_where_one_is_kept() -> None:
+    plain, _ = begin(TASK)
+    assert plain.ema == {} and plain.evaluated is plain.trainable
+    kept, _ = begin(replace(TASK, optimizer=replace(ADAM, ema=0.9)))
+    assert kept.evaluated is kept.ema and differing(kept.ema, kept.trainable) == set()
 
 
 def test_the_tree_holds_every_leaf_by_name() -> None:

@@ -28,7 +28,7 @@ GRADIENT = Optimizer(name="sgd", momentum=0.0, clip_norm=0.0, warmup=0.0, schedu
 
 def moving(adapted: Adapted) -> set[str]:
     """Paths that the method promises to train, from its pattern rather than from its labels."""
-    return matching(tiny_method(adapted.method).moves(adapted.model.stages), variables(adapted))
+    return matching(tiny_method(adapted.method).moves(adapted.model), variables(adapted))
 
 
 def train(task: Task, state: TrainState, frozen: Any, steps: int) -> TrainState:

@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from einops import rearrange
+from tiny_methods import TINY_METHODS, TinyMethod
 
 from tlx import tree
 from tlx.adapt.adapted import Adapted
@@ -17,7 +19,7 @@ from tlx.adapt.registry import METHODS
 from tlx.fields import check_fields
 from tlx.models.registry import MODELS, Model
 from tlx.optim import Optimizer
-from tlx.partition import partition
+from tlx.phases import enter
 from tlx.state import Hyper, TrainState, make_hyper
 from tlx.step import Task, init_state, train_step
 
@@ -25,52 +27,29 @@ CLASSES = 3
 # One optimizer for most tests, so that they share their compiled steps.
 ADAM = Optimizer(clip_norm=0.5)
 STEPS = 20
+BASIC = ("full", "head", "lora")
 
 
 @dataclass(frozen=True)
 class TinyModel:
-    """Settings of a model, its input, a pattern for some of its dense layers, and the first stage that holds one."""
+    """Settings of a model and the shape of one input."""
 
     settings: dict[str, Any]
-    image_HWC: tuple[int, int, int]
-    dense: str
-    dense_from: int
-
-
-@dataclass(frozen=True)
-class TinyMethod:
-    """Settings of a method, a pattern for the leaves it promises to move, and how many stages it leaves alone.
-
-    All follow from the model and its stages.
-    """
-
-    settings: Callable[[TinyModel, tuple[str, ...]], dict[str, Any]]
-    moves: Callable[[tuple[str, ...]], str]
-    cut: Callable[[TinyModel, tuple[str, ...]], int]
+    input_shape: tuple[int, ...]
 
 
 TINY_MODELS = {
     "vit": TinyModel(
         {"patch": 4, "width": 16, "depth": 2, "heads": 2, "mlp_ratio": 4},
-        image_HWC=(8, 8, 1),
-        dense=r"block_\d/attention/(query|value)",
-        dense_from=1,
+        input_shape=(8, 8, 1),
     ),
-}
-TINY_METHODS = {
-    "full": TinyMethod(lambda model, stages: {}, lambda stages: "params/.*", lambda model, stages: 0),
-    "freeze": TinyMethod(
-        lambda model, stages: {"frozen": (f"params/({'|'.join(stages[:2])})/.*",)},
-        lambda stages: f"params/({'|'.join(stages[2:])})/.*",
-        lambda model, stages: 2,
+    "bert": TinyModel(
+        {"vocab": 50, "positions": 16, "width": 16, "depth": 2, "heads": 2, "hidden": 32},
+        input_shape=(6,),
     ),
-    "head": TinyMethod(
-        lambda model, stages: {}, lambda stages: "params/head/.*", lambda model, stages: len(stages) - 1
-    ),
-    "lora": TinyMethod(
-        lambda model, stages: {"rank": 2, "alpha": 4.0, "target": model.dense},
-        lambda stages: "(params/head|adapters)/.*",
-        lambda model, stages: model.dense_from,
+    "resnet": TinyModel(
+        {"depths": (1, 1), "width": 8, "stem": "small"},
+        input_shape=(8, 8, 3),
     ),
 }
 
@@ -81,20 +60,35 @@ def tiny_model(name: str = "vit", **changes: Any) -> Model:
         pytest.fail(f"model {name!r} is registered but has no entry in TINY_MODELS of {__file__}")
     entry = TINY_MODELS[name]
     settings = check_fields("model", MODELS[name].fields, {**entry.settings, **changes})
-    return Model(name, tuple(sorted(settings.items())), CLASSES, entry.image_HWC)
+    return Model(name, tuple(sorted(settings.items())), CLASSES, entry.input_shape)
 
 
 def tiny_method(name: str) -> TinyMethod:
     """What is known of a method."""
     if name not in TINY_METHODS:
-        pytest.fail(f"method {name!r} is registered but has no entry in TINY_METHODS of {__file__}")
+        pytest.fail(f"method {name!r} is registered but has no entry in TINY_METHODS of tests/tiny_methods.py")
     return TINY_METHODS[name]
+
+
+def pairs() -> list[Any]:
+    """Every registered method with every registered model it applies to.
+
+    The basic methods on every model, and every method on one model, which changes from method to method, are in
+    the default tier; the rest is marked `thorough`.
+    """
+    found = []
+    for i, method in enumerate(sorted(METHODS)):
+        models = [model for model in sorted(MODELS) if tiny_method(method).applies(model)]
+        for model in models:
+            in_default = method in BASIC or model == models[i % len(models)]
+            found.append(pytest.param((method, model), marks=() if in_default else pytest.mark.thorough))
+    return found
 
 
 def adapt(method: str, model: Model | None = None, **changes: Any) -> Adapted:
     """A small model seen through a method; `changes` replace the method's settings."""
     model = model or tiny_model()
-    settings = {**tiny_method(method).settings(TINY_MODELS[model.name], model.stages), **changes}
+    settings = {**tiny_method(method).settings(model), **changes}
     checked = check_fields("method", METHODS[method].fields, settings)
     return Adapted(model, method, tuple(sorted(checked.items())))
 
@@ -112,18 +106,24 @@ def variables(adapted: Adapted) -> dict[str, Any]:
 
 
 def batch(model: Model, size: int = 8, seed: int = 0) -> dict[str, jax.Array]:
-    """Images in [-1, 1] and labels."""
+    """Images in [-1, 1], or token ids with up to half of them padding at the end, and labels."""
     rng = np.random.default_rng(seed)
-    image_BHWC = rng.uniform(-1, 1, (size, *model.image_HWC)).astype(np.float32)
+    if model.kind.takes == "tokens":
+        (length,) = model.input_shape
+        settings = dict(model.settings)
+        id_BT = rng.integers(1, settings["vocab"], (size, length)).astype(np.int32)
+        shortest = (length + 1) // 2
+        length_B1 = rearrange(shortest + np.arange(size) % (length - shortest + 1), "b -> b 1")
+        x = np.where(np.arange(length) < length_B1, id_BT, np.int32(settings["pad"]))
+    else:
+        x = rng.uniform(-1, 1, (size, *model.input_shape)).astype(np.float32)
     label_B = rng.integers(0, model.num_classes, size).astype(np.int32)
-    return {"input": jnp.asarray(image_BHWC), "label": jnp.asarray(label_B)}
+    return {"input": jnp.asarray(x), "label": jnp.asarray(label_B)}
 
 
 def begin(task: Task, hyper: Hyper | None = None) -> tuple[TrainState, dict[str, Any]]:
     """A state before its first step, and the frozen leaves beside it."""
-    whole = dict(variables(task.adapted))
-    stats = {key: whole.pop(key) for key in ("batch_stats",) if key in whole}
-    trainable, frozen = partition(whole, task.adapted.labels())
+    trainable, stats, frozen = task.adapted.split(variables(task.adapted), task.phase)
     return init_state(task, trainable, stats, hyper or make_hyper(1e-2)), frozen
 
 
@@ -131,6 +131,25 @@ def begin(task: Task, hyper: Hyper | None = None) -> tuple[TrainState, dict[str,
 def compiled_step(task: Task) -> Callable[..., tuple[TrainState, jax.Array]]:
     """The train step of a task, compiled once for all tests."""
     return jax.jit(functools.partial(train_step, task))
+
+
+@functools.cache
+def compiled_forward(adapted: Adapted, first: int = 0, last: int | None = None) -> Callable[..., Any]:
+    """Stages of an adapted model in evaluation mode, compiled once for all tests."""
+    return jax.jit(lambda variables, x: adapted.apply(variables, x, first=first, last=last))
+
+
+def trained(task: Task, rate: float, weight_decay: float = 0.0) -> tuple[dict[str, Any], TrainState, dict[str, Any]]:
+    """All leaves before a run through all its phases, the state after it, and the leaves frozen at its end."""
+    before, task = variables(task.adapted), task.at(0)
+    state, frozen = begin(task, make_hyper(rate, weight_decay=weight_decay))
+    for step in range(task.steps):
+        if (now := task.at(step)) != task:
+            task = now
+            state, frozen = enter(task, state, frozen)
+        state, loss = compiled_step(task)(state, frozen, batch(task.adapted.model, seed=step))
+        assert np.isfinite(loss)
+    return before, state, frozen
 
 
 def differing(before: Any, after: Any) -> set[str]:

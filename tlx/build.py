@@ -4,6 +4,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from tlx.adapt.registry import METHODS
+from tlx.config import INHERIT, INHERIT_NUMBER
 from tlx.optim import Optimizer
 from tlx.study.spec import ARMS, Entry, Execution, Recipe, Source, Study, Target
 
@@ -24,7 +26,7 @@ def build(config: ConfigDict, command: str) -> Study:
         model_settings=_settings(config.model),
         sources=tuple(_source(name, config.sources[name]) for name in config.sources),
         targets=tuple(Target(name, **config.targets[name].to_dict()) for name in config.targets),
-        entries=tuple(sorted((_entry(name, config.adapt[name]) for name in config.adapt), key=_by_arm)),
+        entries=tuple(sorted((_entry(name, config) for name in config.adapt), key=_by_arm)),
         budgets=config.budgets,
         seeds=config.seeds,
         recipe=_recipe(config.train),
@@ -42,22 +44,22 @@ def plain(value: Any) -> Any:
 
 
 def _settings(block: ConfigDict) -> tuple[tuple[str, Any], ...]:
-    return tuple((key, value) for key, value in sorted(block.items()) if key != "name")
+    return tuple((key, value) for key, value in sorted(block.items()) if key not in ("name", "also"))
 
 
 def _recipe(block: ConfigDict) -> Recipe:
-    return Recipe(
-        steps=block.steps,
-        batch_size=block.batch_size,
-        optimizer=Optimizer(
-            name=block.optimizer,
-            momentum=block.momentum,
-            clip_norm=block.clip_norm,
-            warmup=block.warmup,
-            schedule=block.schedule,
-        ),
-        weight_decay=block.weight_decay,
-        label_smoothing=block.label_smoothing,
+    return Recipe(steps=block.steps, batch_size=block.batch_size, label_smoothing=block.label_smoothing)
+
+
+def _optimizer(block: ConfigDict, name: str, schedule: str, warmup: float) -> Optimizer:
+    return Optimizer(
+        name=name,
+        momentum=block.momentum,
+        clip_norm=block.clip_norm,
+        warmup=warmup,
+        schedule=schedule,
+        accumulate=block.accumulate,
+        ema=block.ema,
     )
 
 
@@ -68,17 +70,31 @@ def _source(name: str, block: ConfigDict) -> Source:
         train=block.train,
         test=block.test,
         recipe=_recipe(block),
+        optimizer=_optimizer(block, block.optimizer, block.schedule, block.warmup),
+        weight_decay=block.weight_decay,
         learning_rate=block.lr,
         seed=block.seed,
     )
 
 
-def _entry(name: str, block: ConfigDict) -> Entry:
+def _entry(name: str, config: ConfigDict) -> Entry:
+    block, train = config.adapt[name], config.train
+    own = METHODS[block.method.name].defaults
+
+    def chosen(field: str, default: Any) -> Any:
+        """The entry's own, or config.train's, or the method's."""
+        return next(value for value in (block[field], train[field], default) if value not in (INHERIT, INHERIT_NUMBER))
+
+    optimizer, schedule = chosen("optimizer", own.optimizer), chosen("schedule", own.schedule)
     return Entry(
         name=name,
         arm=block.arm,
         method=block.method.name,
         settings=_settings(block.method),
+        also=tuple((key, _settings(item)) for key, item in sorted(block.method.get("also", {}).items())),
+        batch_stats=block.batch_stats,
+        optimizer=_optimizer(train, optimizer, schedule, chosen("warmup", own.warmup)),
+        weight_decay=chosen("weight_decay", own.weight_decay),
         learning_rates=block.lr,
     )
 
@@ -98,4 +114,5 @@ def _execution(config: ConfigDict) -> Execution:
         workers=config.plan.workers,
         eval_batch=config.plan.eval_batch,
         every_seconds=config.checkpoint.every_seconds,
+        artifacts=config.artifacts,
     )

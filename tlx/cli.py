@@ -1,4 +1,4 @@
-"""The command line: `tlx run`, `tlx plan`, `tlx report`."""
+"""The command line: `tlx run`, `tlx plan`, `tlx report`, `tlx methods`, `tlx merge`."""
 
 import argparse
 import json
@@ -84,6 +84,22 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("workdir", type=Path, help="folder of a study")
     report.set_defaults(command=_report)
     _common(report)
+    methods = commands.add_parser(
+        "methods",
+        help="list the methods: what trains, what share of a model, defaults",
+        allow_abbrev=False,
+        epilog="with a config, --config.FIELD=VALUE overrides any field, e.g. --config.model.depth=12",
+    )
+    methods.add_argument("config", nargs="?", help="PATH or PATH:ARGUMENT of the config whose model is shown")
+    methods.add_argument("--model", help="a registered model with its defaults (default: vit)")
+    methods.set_defaults(command=_methods)
+    _common(methods)
+    merge = commands.add_parser("merge", help="fold what a cell trained into a plain model", allow_abbrev=False)
+    merge.add_argument("workdir", type=Path, help="folder of a study that was run with --config.artifacts=True")
+    merge.add_argument("cell", metavar="CELL", help="id of the cell, or the beginning of it")
+    merge.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the model goes")
+    merge.set_defaults(command=_merge)
+    _common(merge)
     return parser
 
 
@@ -102,9 +118,12 @@ def _study(options: argparse.Namespace) -> "Study":
 def _folders(options: argparse.Namespace, study: "Study") -> Any:
     from tlx.study.spec import Folders
 
+    return Folders(options.workdir or Path("workdir") / study.name, options.data_dir or _data_dir())
+
+
+def _data_dir() -> Path:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tlx"
-    data = options.data_dir or Path(os.environ.get("TLX_DATA_DIR") or cache)
-    return Folders(work=options.workdir or Path("workdir") / study.name, data=data)
+    return Path(os.environ.get("TLX_DATA_DIR") or cache)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -138,6 +157,35 @@ def _plan(options: argparse.Namespace) -> int:
 def _report(options: argparse.Namespace) -> int:
     _no_overrides(options)
     return _show(options.workdir, options.json)
+
+
+def _methods(options: argparse.Namespace) -> int:
+    from tlx.report import methods
+
+    if options.config and options.model:
+        raise TlxError("--model: the config names the model; use --config.model.name")
+    if options.config:
+        model = methods.model_of(_study(options), _data_dir())
+    else:
+        _no_overrides(options)
+        model = methods.default_model(options.model or methods.DEFAULT)
+    found = methods.survey(model)
+    if options.json:
+        print(json.dumps(found.as_dict(), indent=1))
+    else:
+        methods.show(found)
+    return 0
+
+
+def _merge(options: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    from tlx.study.merge import merge_cell
+
+    _no_overrides(options)
+    outcome = merge_cell(options.workdir, options.cell, options.out)
+    print(json.dumps(asdict(outcome)) if options.json else outcome.line())
+    return 0
 
 
 def _no_overrides(options: argparse.Namespace) -> None:

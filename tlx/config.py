@@ -4,30 +4,56 @@ import difflib
 import importlib.util
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from tlx.adapt.adapted import STATS
 from tlx.adapt.registry import METHODS
 from tlx.errors import ConfigError, FileError, TlxError, suggest
 from tlx.fields import Field, Fields, check_fields
 from tlx.models.registry import MODELS
+from tlx.optim import SCHEDULES
 
+SCRATCH_RATES = (1e-4, 1e-3, 1e-2)
 _RATE = Field(1e-3, "peak learning rate", low=1e-12, high=1e6)
 
-RECIPE: Fields = {
+# What leaves a choice to somebody else: an entry to config.train, and config.train to each method's paper.
+INHERIT, INHERIT_NUMBER = "inherit", -1.0
+
+_CHOICES: Fields = {
+    "optimizer": Field("adamw", "update rule", choices=("adamw", "sgd")),
+    "schedule": Field("cosine", "learning rate after the warm-up", choices=SCHEDULES),
+    "warmup": Field(0.1, "share of the steps spent warming up", low=0.0, high=1.0),
+    "weight_decay": Field(0.01, "decoupled weight decay", low=0.0, high=100.0),
+}
+_SHARED: Fields = {
     "steps": Field(200, "number of updates", low=1, high=100_000_000),
     "batch_size": Field(32, "examples per update, on all devices together", low=1, high=1_000_000),
-    "optimizer": Field("adamw", "update rule", choices=("adamw", "sgd")),
     "momentum": Field(0.9, "β1 of adamw, momentum of sgd", low=0.0, high=0.9999),
     "clip_norm": Field(1.0, "largest global gradient norm of the trainable part; 0 for none", low=0.0),
-    "warmup": Field(0.1, "share of the steps spent warming up", low=0.0, high=1.0),
-    "schedule": Field("cosine", "learning rate after the warm-up", choices=("cosine", "constant")),
-    "weight_decay": Field(0.01, "decoupled weight decay", low=0.0, high=100.0),
+    "accumulate": Field(1, "parts a batch is taken in, to save memory", low=1, high=1_000_000),
+    "ema": Field(
+        0.0, "decay of the mean of the trainable leaves that is evaluated; 0 for none", low=0.0, high=0.999999
+    ),
     "label_smoothing": Field(0.0, "share of the target mass spread over all classes", low=0.0, high=1.0),
 }
+
+
+def _inherited(field: Field, of: str) -> Field:
+    """The same setting, left to somebody else unless a config says otherwise."""
+    if isinstance(field.default, str):
+        return replace(
+            field, default=INHERIT, choices=(INHERIT, *field.choices), doc=f"{field.doc}; {INHERIT} for {of}"
+        )
+    return replace(field, default=INHERIT_NUMBER, low=INHERIT_NUMBER, doc=f"{field.doc}; -1 for {of}")
+
+
+RECIPE: Fields = {**_SHARED, **_CHOICES}
+TRAIN: Fields = {**_SHARED, **{name: _inherited(field, "each method's own") for name, field in _CHOICES.items()}}
 SOURCE: Fields = {
     "dataset": Field("mnist5k", "registered data set"),
     "train": Field("train", "split to pre-train on, in TFDS syntax"),
@@ -44,7 +70,11 @@ TARGET: Fields = {
 }
 ENTRY: Fields = {
     "arm": Field("transfer", "what it starts from", choices=("scratch", "random-frozen", "transfer")),
-    "lr": Field((1e-3,), "learning rates to try; as many for every entry", each=_RATE),
+    "lr": Field(
+        (), "learning rates to try, as many for every entry; () for the method's own", each=_RATE, may_be_empty=True
+    ),
+    "batch_stats": Field("auto", "running statistics; auto updates those of norms that train", choices=STATS),
+    **{name: _inherited(field, "that of config.train") for name, field in _CHOICES.items()},
 }
 PLAN: Fields = {
     "strategy": Field("auto", "how cells become programs", choices=("auto", "loop", "fused")),
@@ -64,8 +94,9 @@ TOP: Fields = {
     "budgets": Field((100,), "numbers of target labels", each=Field(1, "labels", low=1)),
     "seeds": Field((0, 1, 2, 3, 4), "one cell each", each=Field(0, "seed", low=0, high=2**31 - 1)),
     "compile": Field("jit", "how steps are compiled", choices=("jit", "pmap")),
+    "artifacts": Field(False, "whether what each cell trained is kept, in WORKDIR/artifacts"),
 }
-BLOCKS: Mapping[str, Fields] = {"train": RECIPE, "plan": PLAN, "mesh": MESH, "checkpoint": CHECKPOINT}
+BLOCKS: Mapping[str, Fields] = {"train": TRAIN, "plan": PLAN, "mesh": MESH, "checkpoint": CHECKPOINT}
 NAMED: Mapping[str, Fields] = {"sources": SOURCE, "targets": TARGET, "adapt": ENTRY}
 KINDS = {"model": {name: kind.fields for name, kind in MODELS.items()}}
 METHOD_FIELDS = {name: method.fields for name, method in METHODS.items()}
@@ -220,7 +251,8 @@ def _filled(config: ConfigDict) -> ConfigDict:
             method = settings.pop("method", {}) if name == "adapt" else None
             full[name][item] = check_fields(where, fields, settings)
             if name == "adapt":
-                full[name][item]["method"] = _kind(f"{where}.method", METHOD_FIELDS, method)
+                full[name][item]["method"] = _methods(f"{where}.method", method)
+                full[name][item]["lr"] = full[name][item]["lr"] or _own_rates(full[name][item])
     return ConfigDict(full)
 
 
@@ -236,6 +268,29 @@ def _kind(where: str, kinds: Mapping[str, Fields], given: Any) -> dict[str, Any]
     if not isinstance(name, str) or name not in kinds:
         raise ConfigError(f"{where}.name", f"unknown name {name!r}{suggest(str(name), kinds)}")
     return {"name": name, **check_fields(where, kinds[name], {k: v for k, v in given.items() if k != "name"})}
+
+
+def _methods(where: str, given: Any) -> dict[str, Any]:
+    """A method's block, and those of the methods under its `also`, each by its own name."""
+    block = dict(_block(where, given))
+    also = _block(f"{where}.also", block.pop("also", {}))
+    main = _kind(where, METHOD_FIELDS, block)
+    for name in also:
+        if name not in METHODS:
+            raise ConfigError(f"{where}.also.{name}", f"unknown method{suggest(name, METHODS)}")
+        if name == main["name"]:
+            raise ConfigError(f"{where}.also.{name}", "is the main method already")
+    checked = {
+        name: check_fields(f"{where}.also.{name}", METHOD_FIELDS[name], _block(f"{where}.also.{name}", settings))
+        for name, settings in also.items()
+    }
+    return {**main, "also": checked} if also else main
+
+
+def _own_rates(entry: Mapping[str, Any]) -> tuple[float, ...]:
+    """The method's own learning rates; they are for pre-trained weights, so from scratch there are others."""
+    rates: tuple[float, ...] = METHODS[entry["method"]["name"]].defaults.learning_rates
+    return SCRATCH_RATES if entry["arm"] == "scratch" else rates
 
 
 def _check_whole(config: ConfigDict) -> None:

@@ -22,6 +22,7 @@ class Field:
       high: largest allowed value, or None.
       choices: the allowed values of a string, or empty for any.
       each: for a tuple, the rule for each of its items.
+      may_be_empty: whether a tuple may have no items.
     """
 
     default: Any
@@ -30,6 +31,7 @@ class Field:
     high: float | None = None
     choices: tuple[str, ...] = ()
     each: "Field | None" = None
+    may_be_empty: bool = False
 
     def check(self, name: str, value: Any) -> Any:
         """The value, converted to the setting's type.
@@ -62,7 +64,7 @@ class Field:
         return value
 
     def _check_items(self, name: str, value: tuple[Any, ...]) -> tuple[Any, ...]:
-        if not value:
+        if not value and not self.may_be_empty:
             raise ConfigError(name, "expected at least one item, got an empty tuple")
         if self.each is None:
             return value

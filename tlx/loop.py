@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tlx.data.preprocess import normalise
+from tlx.data.preprocess import normalised
+from tlx.phases import enter
 from tlx.sharding import Placement, Program, flops_of
 from tlx.state import TrainState
 from tlx.step import Task, train_step
@@ -34,7 +35,7 @@ class Resident:
     """Examples that live on the device and are indexed in the program.
 
     Args:
-      data: `input` [N, ...] and `label` [N].
+      data: `input` [N, ...], an array or nested dicts of arrays, and `label` [N].
       table: `(start, stop)` to example indices [steps, batch].
     """
 
@@ -80,10 +81,8 @@ def fetch(data: dict[str, Any], item: Any) -> dict[str, jax.Array]:
     Returns:
       `input`, normalised where it came as bytes, and `label`.
     """
-    batch = {key: jnp.take(values, item, axis=0) for key, values in data.items()} if data else dict(item)
-    if batch["input"].dtype == jnp.uint8:
-        batch["input"] = normalise(batch["input"])
-    return batch
+    batch = jax.tree.map(lambda values: jnp.take(values, item, axis=0), data) if data else dict(item)
+    return {**batch, "input": normalised(batch["input"])}
 
 
 def advance(
@@ -166,12 +165,12 @@ def run(
     losses: np.ndarray,
     boundary: Boundary,
 ) -> tuple[TrainState, np.ndarray]:
-    """One run from where its state stands to its last step.
+    """One run from where its state stands to its last step, through all of its method's phases.
 
     Args:
       task: what is run.
-      state: a fresh state, or one restored from a boundary.
-      frozen: leaves that do not move.
+      state: a fresh state, or one restored from a boundary; in the phase of the last step done.
+      frozen: leaves that do not move in that phase.
       feed: the batches.
       placement: the devices.
       programs: shared with every other run.
@@ -187,11 +186,17 @@ def run(
         return advance(task, state, frozen, data, items, axis)
 
     start = int(state.step)
-    state, frozen, data = placement.state(state), placement.shared(frozen), placement.shared(feed.data)
+    task = task.at(max(start - 1, 0))
+    data, placed = placement.shared(feed.data), placement.shared(frozen)
+    state = placement.state(state)
     while start < task.steps:
-        stop = min(start + chunk, task.steps)
+        if (now := task.at(start)) != task:
+            task = now
+            state, frozen = enter(task, placement.fetch(state), frozen)
+            state, placed = placement.state(state), placement.shared(frozen)
+        stop = min([start + chunk, task.steps, *(bound for bound in task.bounds if bound > start)])
         items = placement.items(feed.items(start, stop))
-        args = (state, frozen, data, items)
+        args = (state, placed, data, items)
         program = programs.get(task, lambda *a: placement.compile(one_run, *a), *args)
         state, loss = program.call(*args)
         fetched = placement.fetch(state)

@@ -1,12 +1,21 @@
 """Optimizers by label: every trainable leaf's rule follows from its label, frozen leaves have none."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
+
+from tlx.partition import kind_of
+
+Wrapper = Callable[[optax.GradientTransformation], optax.GradientTransformation]
+
+SCHEDULES = ("cosine", "linear", "slanted", "constant")
+
+# Howard and Ruder (2018), equation 3: the rate begins and ends at 1/32 of its peak.
+SLANTED_RATIO = 32.0
 
 
 @dataclass(frozen=True)
@@ -19,9 +28,10 @@ class Optimizer:
       momentum: β1 of Adam, or the momentum of SGD.
       clip_norm: largest global gradient norm over the trainable leaves, or 0 for none.
       warmup: share of the steps spent on a linear warm-up, 0 to 1.
-      schedule: `cosine` to zero or `constant`, after the warm-up.
-      lr_scale: pairs of a label and a factor on the learning rate; labels not named have 1.
-      no_decay: labels whose leaves are never decayed. Vectors (biases, norms) never are.
+      schedule: after the warm-up, `cosine` or `linear` to zero, or `constant`; `slanted` rises from 1/32 of the
+        peak and falls back to it, both linearly.
+      accumulate: parts a batch is taken in, one after another, to save memory.
+      ema: decay of the running mean of the trainable leaves that is evaluated in their place, or 0 for none.
     """
 
     name: str = "adamw"
@@ -29,8 +39,8 @@ class Optimizer:
     clip_norm: float = 1.0
     warmup: float = 0.1
     schedule: str = "cosine"
-    lr_scale: tuple[tuple[str, float], ...] = ()
-    no_decay: tuple[str, ...] = ("adapter",)
+    accumulate: int = 1
+    ema: float = 0.0
 
 
 def make_schedule(optimizer: Optimizer, steps: int) -> Callable[[jax.Array], jax.Array]:
@@ -48,34 +58,43 @@ def make_schedule(optimizer: Optimizer, steps: int) -> Callable[[jax.Array], jax
     def factor(step: jax.Array) -> jax.Array:
         now = step.astype(jnp.float32)
         rise = jnp.minimum(1.0, (now + 1.0) / warmup) if warmup else jnp.ones_like(now)
+        done = jnp.clip((now - warmup) / max(1, steps - warmup), 0.0, 1.0)
         if optimizer.schedule == "constant":
             return rise
-        done = jnp.clip((now - warmup) / max(1, steps - warmup), 0.0, 1.0)
+        if optimizer.schedule == "linear":
+            return rise * (1.0 - done)
+        if optimizer.schedule == "slanted":
+            return (1.0 + jnp.minimum(rise, 1.0 - done) * (SLANTED_RATIO - 1.0)) / SLANTED_RATIO
         return rise * 0.5 * (1.0 + jnp.cos(jnp.pi * done))
 
     return factor
 
 
-def make_optimizer(optimizer: Optimizer, labels: Any) -> optax.GradientTransformation:
+def make_optimizer(
+    optimizer: Optimizer, labels: Any, lr_scale: Mapping[str, float], wrap: Wrapper = lambda inner: inner
+) -> optax.GradientTransformation:
     """The update rule of the trainable part, with learning rate and weight decay as injected arguments.
 
     Args:
       optimizer: the rule.
       labels: tree of labels shaped like the trainable part (`partition.trainable_labels`).
+      lr_scale: factors on the learning rate by label, without what follows its "#".
+      wrap: put around the whole rule.
 
     Returns:
       A transformation whose state holds `hyperparams["learning_rate" | "weight_decay"]`, set by `set_hyper`.
-      Only trainable leaves ever reach it, so the clipping norm and the state count nothing frozen.
+      Only trainable leaves ever reach it, so the clipping norm and the state count nothing frozen. Every label has
+      a state of its own, so that leaves which join a run later begin with a fresh one.
     """
     names = sorted(set(jax.tree.leaves(labels)))
 
     def build(learning_rate: jax.Array, weight_decay: jax.Array) -> optax.GradientTransformation:
         clip = optax.clip_by_global_norm(optimizer.clip_norm) if optimizer.clip_norm else optax.identity()
         rules = {
-            name: _leaf_rule(optimizer, name, learning_rate * dict(optimizer.lr_scale).get(name, 1.0), weight_decay)
+            name: _leaf_rule(optimizer, name, learning_rate * lr_scale.get(name.partition("#")[0], 1.0), weight_decay)
             for name in names
         }
-        return optax.chain(clip, optax.partition(rules, labels))
+        return wrap(optax.chain(clip, optax.partition(rules, labels)))
 
     return _promoting(optax.inject_hyperparams(build)(learning_rate=0.0, weight_decay=0.0))
 
@@ -99,7 +118,8 @@ def _leaf_rule(
         if optimizer.name == "adamw"
         else optax.trace(decay=optimizer.momentum, nesterov=True)
     )
-    decays = label not in optimizer.no_decay
+    # Vectors (biases, norms) are never decayed, adapters neither.
+    decays = kind_of(label) != "adapter"
     decay = optax.add_decayed_weights(
         weight_decay, mask=lambda params: jax.tree.map(lambda leaf: decays and leaf.ndim > 1, params)
     )

@@ -1,7 +1,7 @@
 """One label per leaf, and the split of a parameter tree that the labels decide."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tlx import tree
@@ -47,6 +47,32 @@ def label_tree(rules: Rules, variables: Any) -> dict[str, str]:
     return labels
 
 
+def kind_of(label: str) -> str:
+    """What a label says first: `train@block_0#1` is of the kind `train`.
+
+    >>> kind_of("train@block_0#1"), kind_of("head")
+    ('train', 'head')
+    """
+    return re.split("[@#]", label)[0]
+
+
+def split_by(variables: Any, which: Callable[[str], int], parts: int) -> tuple[dict[str, Any], ...]:
+    """Split a tree into parts that share no leaf.
+
+    Args:
+      variables: nested dict of arrays.
+      which: path to the index of its part.
+      parts: how many there are.
+
+    Returns:
+      As many nested dicts, whose union is the tree.
+    """
+    found: tuple[dict[str, Any], ...] = tuple({} for _ in range(parts))
+    for path, leaf in tree.flatten(variables).items():
+        found[which(path)][path] = leaf
+    return tuple(tree.unflatten(leaves) for leaves in found)
+
+
 def partition(variables: Any, labels: dict[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Split a tree into what is trained and what is frozen.
 
@@ -60,10 +86,8 @@ def partition(variables: Any, labels: dict[str, str]) -> tuple[dict[str, Any], d
     >>> partition({"a": 1.0, "b": {"c": 2.0}}, {"a": "frozen", "b/c": "head"})
     ({'b': {'c': 2.0}}, {'a': 1.0})
     """
-    leaves = tree.flatten(variables)
-    trainable = {path: leaf for path, leaf in leaves.items() if labels[path] != FROZEN}
-    frozen = {path: leaf for path, leaf in leaves.items() if labels[path] == FROZEN}
-    return tree.unflatten(trainable), tree.unflatten(frozen)
+    trainable, frozen = split_by(variables, lambda path: int(labels[path] == FROZEN), 2)
+    return trainable, frozen
 
 
 def combine(*parts: Any) -> dict[str, Any]:
@@ -110,13 +134,12 @@ def leading_frozen(labels: dict[str, str], stages: Sequence[str]) -> int:
       stages: the model's stage names, input first; a stage's leaves are `COLLECTION/STAGE/...`.
 
     Returns:
-      A depth from 0 (everything trains) to `len(stages)` (nothing does).
+      A depth from 0 (everything trains, or a leaf outside the stages does) to `len(stages)` (nothing does).
 
     >>> leading_frozen({"params/embed/w": "frozen", "params/head/w": "head"}, ["embed", "head"])
     1
     """
-    for depth, stage in enumerate(stages):
-        pattern = re.compile(rf"[^/]+/{re.escape(stage)}(/.*)?")
-        if any(label != FROZEN and pattern.fullmatch(path) for path, label in labels.items()):
-            return depth
-    return len(stages)
+    inside = re.compile(rf"[^/]+/({'|'.join(map(re.escape, stages))})(/.*)?")
+    found = [inside.fullmatch(path) for path, label in labels.items() if label != FROZEN]
+    depths = [stages.index(match[1]) if match else 0 for match in found]
+    return min(depths, default=len(stages))

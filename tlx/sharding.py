@@ -68,9 +68,9 @@ class Jit:
         """This very placement."""
         return self
 
-    def batch(self, x: Any) -> jax.Array:
+    def batch(self, x: Any) -> Any:
         """Examples [batch, ...] split over all devices, or on each of them where they cannot be split evenly."""
-        return jax.device_put(x, self._members(x))
+        return jax.tree.map(lambda leaf: jax.device_put(leaf, self._members(leaf)), x)
 
     def _named(self, *spec: Any) -> NamedSharding:
         return NamedSharding(self.mesh, PartitionSpec(*spec))

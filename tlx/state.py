@@ -18,20 +18,35 @@ class Hyper(struct.PyTreeNode):
       weight_decay: decoupled, scalar.
       label_smoothing: share of the target mass spread over all classes, scalar.
       adapter_scale: factor on the adapters' effect, scalar.
+      seed: of the dropout masks, int32 scalar.
     """
 
     learning_rate: jax.Array
     weight_decay: jax.Array
     label_smoothing: jax.Array
     adapter_scale: jax.Array
+    seed: jax.Array
 
 
 def make_hyper(
-    learning_rate: float, weight_decay: float = 0.0, label_smoothing: float = 0.0, adapter_scale: float = 1.0
+    learning_rate: float,
+    weight_decay: float = 0.0,
+    label_smoothing: float = 0.0,
+    adapter_scale: float = 1.0,
+    seed: int = 0,
 ) -> Hyper:
     """`Hyper` from plain numbers."""
-    values = (learning_rate, weight_decay, label_smoothing, adapter_scale)
-    return Hyper(*(jnp.asarray(value, jnp.float32) for value in values))
+
+    def number(value: float) -> jax.Array:
+        return jnp.asarray(value, jnp.float32)
+
+    return Hyper(
+        learning_rate=number(learning_rate),
+        weight_decay=number(weight_decay),
+        label_smoothing=number(label_smoothing),
+        adapter_scale=number(adapter_scale),
+        seed=jnp.asarray(seed, jnp.int32),
+    )
 
 
 class TrainState(struct.PyTreeNode):
@@ -41,7 +56,8 @@ class TrainState(struct.PyTreeNode):
       step: number of updates done, int32 scalar.
       trainable: nested dict of the leaves that move.
       opt_state: the optimizer's state for those leaves alone.
-      stats: running statistics, empty for models without any.
+      stats: running statistics that are updated, empty where there are none.
+      ema: running mean of the trainable leaves, empty where none is kept.
       hyper: this run's hyper-parameters.
       diverged: whether a non-finite loss or gradient stopped the run; it then keeps its last good leaves.
     """
@@ -50,8 +66,14 @@ class TrainState(struct.PyTreeNode):
     trainable: dict[str, Any]
     opt_state: Any
     stats: dict[str, Any]
+    ema: dict[str, Any]
     hyper: Hyper
     diverged: jax.Array
+
+    @property
+    def evaluated(self) -> dict[str, Any]:
+        """The leaves that predictions are made with: the running mean where one is kept."""
+        return self.ema or self.trainable
 
 
 def to_tree(state: TrainState) -> dict[str, Any]:

@@ -1,14 +1,17 @@
 """The train step: gradients of the trainable part only, updates by label."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
+from einops import rearrange
 
 from tlx.adapt.adapted import Adapted
+from tlx.adapt.hooks import Moment
 from tlx.losses import cross_entropy
+from tlx.models.registry import MODELS
 from tlx.optim import Optimizer, make_optimizer, make_schedule, set_hyper
 from tlx.partition import combine, trainable_labels
 from tlx.state import Hyper, TrainState
@@ -23,16 +26,47 @@ class Task:
       optimizer: how the trainable leaves move.
       steps: length of the run.
       first: stage the inputs enter at; 0 for images, the depth of the cut for cached activations.
+      phase: which of the method's phases this is.
     """
 
     adapted: Adapted
     optimizer: Optimizer
     steps: int
     first: int = 0
+    phase: int = 0
+
+    @property
+    def bounds(self) -> tuple[int, ...]:
+        """The step at which each phase begins."""
+        return tuple(min(round(phase.start * self.steps), self.steps) for phase in self.adapted.phases)
+
+    def at(self, step: int) -> "Task":
+        """The task in the phase that a step belongs to."""
+        return replace(self, phase=max(p for p, bound in enumerate(self.bounds) if bound <= step))
 
     def transformation(self) -> optax.GradientTransformation:
         """The update rule of the trainable part."""
-        return make_optimizer(self.optimizer, trainable_labels(self.adapted.labels()))
+
+        def wrap(inner: optax.GradientTransformation) -> optax.GradientTransformation:
+            for method, settings in self.adapted.parts:
+                if method.wrap:
+                    inner = method.wrap(settings, self.steps)(inner)
+            return inner
+
+        labels = trainable_labels(self.adapted.labels(self.phase))
+        return make_optimizer(self.optimizer, labels, dict(self.adapted.lr_scale()), wrap)
+
+    def lr_factor(self, step: jax.Array) -> jax.Array:
+        """The learning rate at a step of this phase as a share of its peak."""
+        phases, bounds = self.adapted.phases, self.bounds
+        restarts = [
+            0,
+            *(bound for phase, bound in zip(phases[1:], bounds[1:], strict=True) if phase.restart),
+            self.steps,
+        ]
+        start = max(bound for bound in restarts[:-1] if bound <= bounds[self.phase])
+        stop = min((bound for bound in restarts if bound > start), default=self.steps)
+        return make_schedule(self.optimizer, stop - start)(step - start) * phases[self.phase].lr
 
 
 def init_state(task: Task, trainable: dict[str, Any], stats: dict[str, Any], hyper: Hyper) -> TrainState:
@@ -40,8 +74,8 @@ def init_state(task: Task, trainable: dict[str, Any], stats: dict[str, Any], hyp
 
     Args:
       task: what is run.
-      trainable: leaves that will move, from `partition`.
-      stats: running statistics, `{}` for none.
+      trainable: leaves that will move, from `Adapted.split`.
+      stats: running statistics that will be updated, `{}` for none.
       hyper: the run's hyper-parameters.
 
     Returns:
@@ -52,6 +86,7 @@ def init_state(task: Task, trainable: dict[str, Any], stats: dict[str, Any], hyp
         trainable=trainable,
         opt_state=task.transformation().init(trainable),
         stats=stats,
+        ema=trainable if task.optimizer.ema else {},
         hyper=hyper,
         diverged=jnp.zeros((), jnp.bool_),
     )
@@ -61,7 +96,7 @@ def train_step(
     task: Task,
     state: TrainState,
     frozen: dict[str, Any],
-    batch: dict[str, jax.Array],
+    batch: dict[str, Any],
     axis: str | None = None,
 ) -> tuple[TrainState, jax.Array]:
     """One update of the trainable leaves.
@@ -74,37 +109,82 @@ def train_step(
       axis: name of the device axis to average over under `pmap`, or None.
 
     Returns:
-      The state after the step and the mean loss in nats. A non-finite loss, gradient or update leaves the
-      trainable leaves as they were and sets `diverged`, from then on for good.
+      The state after the step and the mean loss in nats, penalties included. A non-finite loss, gradient or update
+      leaves the trainable leaves as they were and sets `diverged`, from then on for good.
     """
-
-    def loss_of(trainable: dict[str, Any]) -> tuple[jax.Array, dict[str, Any]]:
-        variables = combine(trainable, frozen, state.stats)
-        logits_BC, changed = task.adapted.apply(
-            variables,
-            batch["input"],
-            first=task.first,
-            train=True,
-            scale=state.hyper.adapter_scale,
-            mutable=tuple(state.stats),
-        )
-        return jnp.mean(cross_entropy(logits_BC, batch["label"], state.hyper.label_smoothing)), changed
-
-    (loss, stats), grads = jax.value_and_grad(loss_of, has_aux=True)(state.trainable)
+    loss, stats, grads = _gradients(task, state, frozen, batch, axis)
     if axis is not None:
         loss, stats, grads = jax.lax.pmean((loss, stats, grads), axis)
-    rate = state.hyper.learning_rate * make_schedule(task.optimizer, task.steps)(state.step)
+    rate = state.hyper.learning_rate * task.lr_factor(state.step)
     opt_state = set_hyper(state.opt_state, rate, state.hyper.weight_decay)
     updates, opt_state = task.transformation().update(grads, opt_state, state.trainable)
-    moved = state.replace(trainable=optax.apply_updates(state.trainable, updates), opt_state=opt_state, stats=stats)
+    trainable = optax.apply_updates(state.trainable, updates)
+    decay = task.optimizer.ema
+    ema = jax.tree.map(lambda mean, leaf: decay * mean + (1.0 - decay) * leaf, state.ema, trainable) if decay else {}
+    moved = state.replace(trainable=trainable, opt_state=opt_state, stats=stats, ema=ema)
     finite = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(grads)) & jnp.isfinite(optax.tree.norm(updates))
     diverged = state.diverged | ~finite
     kept = jax.tree.map(lambda old, new: jnp.where(diverged, old, new), state, moved)
     return kept.replace(step=state.step + 1, diverged=diverged), loss
 
 
+def _gradients(
+    task: Task, state: TrainState, frozen: dict[str, Any], batch: dict[str, Any], axis: str | None
+) -> tuple[jax.Array, dict[str, Any], dict[str, Any]]:
+    """Loss, statistics and gradients of one batch, taken in as many parts as the optimizer says."""
+    key = jax.random.fold_in(jax.random.key(state.hyper.seed), state.step)
+    if axis is not None:
+        key = jax.random.fold_in(key, jax.lax.axis_index(axis))
+    of_loss = jax.value_and_grad(_loss, argnums=1, has_aux=True)
+    parts = task.optimizer.accumulate
+    if parts == 1:
+        (loss, stats), grads = of_loss(task, state.trainable, state.stats, frozen, batch, state.hyper, key)
+        return loss, stats, grads
+
+    def add(carry: Any, part: Any) -> tuple[Any, None]:
+        total, stats, sums = carry
+        some, i = part
+        rng = jax.random.fold_in(key, i)
+        (loss, stats), grads = of_loss(task, state.trainable, stats, frozen, some, state.hyper, rng)
+        return (total + loss / parts, stats, jax.tree.map(lambda s, g: s + g / parts, sums, grads)), None
+
+    # Neighbours go to different parts, so that each device keeps its own examples.
+    split = jax.tree.map(lambda leaf: rearrange(leaf, "(b k) ... -> k b ...", k=parts), batch)
+    start = (jnp.zeros(()), state.stats, jax.tree.map(jnp.zeros_like, state.trainable))
+    unroll = not MODELS[task.adapted.model.name].loops_on_cpu and jax.default_backend() == "cpu"
+    (loss, stats, grads), _ = jax.lax.scan(add, start, (split, jnp.arange(parts)), unroll=unroll or 1)
+    return loss, stats, grads
+
+
+def _loss(
+    task: Task,
+    trainable: dict[str, Any],
+    stats: dict[str, Any],
+    frozen: dict[str, Any],
+    batch: dict[str, Any],
+    hyper: Hyper,
+    rng: jax.Array,
+) -> tuple[jax.Array, dict[str, Any]]:
+    """Mean loss in nats with the methods' penalties, and the statistics after the pass."""
+    adapted, head = task.adapted, len(task.adapted.model.stages) - 1
+    variables = combine(trainable, frozen, stats)
+    settings: dict[str, Any] = {"train": True, "phase": task.phase, "scale": hyper.adapter_scale, "rng": rng}
+    penalties = [(method.penalty, own) for method, own in adapted.parts if method.penalty]
+    if not penalties:
+        logits_BC, stats = adapted.apply(variables, batch["input"], first=task.first, **settings)
+        return jnp.mean(cross_entropy(logits_BC, batch["label"], hyper.label_smoothing)), stats
+    features, stats = adapted.apply(variables, batch["input"], first=task.first, last=head, **settings)
+    logits_BC, _ = adapted.apply(variables, features, first=head, **settings)
+    loss = jnp.mean(cross_entropy(logits_BC, batch["label"], hyper.label_smoothing))
+    labels = adapted.labels(task.phase)
+    moment = Moment(adapted.model, variables, labels, batch, task.first, features, logits_BC)
+    for penalty, own in penalties:
+        loss = loss + penalty(own, moment)
+    return loss, stats
+
+
 def predict(
-    task: Task, trainable: dict[str, Any], frozen: dict[str, Any], stats: dict[str, Any], x: jax.Array, scale: Any
+    task: Task, trainable: dict[str, Any], frozen: dict[str, Any], stats: dict[str, Any], x: Any, scale: Any
 ) -> jax.Array:
     """Logits [B, C] of the adapted model for inputs of stage `task.first`, in evaluation mode."""
     logits_BC, _ = task.adapted.apply(combine(trainable, frozen, stats), x, first=task.first, train=False, scale=scale)

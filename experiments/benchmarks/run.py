@@ -6,7 +6,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -69,13 +69,14 @@ class Result:
         return asdict(self) | ends
 
 
-def measure(name: str, row: Row, rounds: int) -> Result:
+def measure(name: str, row: Row, rounds: int, ours: Callable[[], float] = time.process_time) -> Result:
     """Time both ways of a row in turn, so that what disturbs the machine disturbs both.
 
     Args:
       name: of the row.
       row: its two ways; each is run once before the first round, which compiles it.
       rounds: pairs of runs; every second one is in the opposite order.
+      ours: seconds of processor time that the work itself has had so far, in this process or others.
 
     Returns:
       The ratios.
@@ -84,13 +85,13 @@ def measure(name: str, row: Row, rounds: int) -> Result:
     row.bottom()
     made = []
     for i in range(rounds):
-        began, busy = time.perf_counter(), _others_busy()
+        began, busy = time.perf_counter(), _others_busy(ours)
         if i % 2:
             bottom, top = _seconds(row.bottom), _seconds(row.top)
         else:
             top, bottom = _seconds(row.top), _seconds(row.bottom)
         capacity = (time.perf_counter() - began) * (os.cpu_count() or 1)
-        now = _others_busy()
+        now = _others_busy(ours)
         others = None if busy is None or now is None else max(0.0, (now - busy) / capacity)
         made.append(Round(top / bottom, others))
     return Result(name, row.says, tuple(made))
@@ -134,14 +135,14 @@ def _seconds(work: Work) -> float:
     return time.perf_counter() - began
 
 
-def _others_busy() -> float | None:
+def _others_busy(ours: Callable[[], float]) -> float | None:
     """Seconds of processor time that all other processes had since the machine started, on Linux."""
     try:
         fields = Path("/proc/stat").read_text().splitlines()[0].split()[1:]
     except OSError:
         return None
     user, nice, system, _idle, _wait, irq, softirq, steal = (int(field) for field in fields[:8])
-    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK") - time.process_time()
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK") - ours()
 
 
 def _table(results: Sequence[Result]) -> Table:

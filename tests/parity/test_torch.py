@@ -30,7 +30,7 @@ INTERPRETER = "TLX_TORCH_PYTHON"
 
 # Sides, channels and classes all differ, so that no two axes can be taken for one another.
 VIT = {"patch": 4, "width": 16, "depth": 2, "heads": 2, "mlp_ratio": 3}
-MODEL = Model("vit", tuple(sorted(VIT.items())), num_classes=5, image_HWC=(8, 12, 3))
+MODEL = Model("vit", tuple(sorted(VIT.items())), num_classes=5, input_shape=(8, 12, 3))
 LORA = {"rank": 2, "alpha": 6.0, "target": r".*/(query|value)"}
 METHODS: dict[str, dict[str, Any]] = {"full": {}, "head": {}, "lora": LORA}
 LEARNING_RATES = {"adamw": 0.01, "sgd": 0.1}
@@ -71,7 +71,7 @@ def leaves_of(method: str) -> Run:
 @functools.cache
 def batches() -> Run:
     rng = np.random.default_rng(1)
-    shape = (STEPS, BATCH, *MODEL.image_HWC)
+    shape = (STEPS, BATCH, *MODEL.input_shape)
     label = rng.integers(0, MODEL.num_classes, (STEPS, BATCH))
     return {"input": rng.uniform(-1, 1, shape).astype(np.float32), "label": label.astype(np.int32)}
 

@@ -4,14 +4,22 @@ import functools
 from dataclasses import dataclass
 from typing import Any
 
-import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
+from tlx.adapt import labelling, passing
+from tlx.adapt.anatomy import Anatomy, Base
+from tlx.adapt.hooks import Pass, Phase
+from tlx.adapt.method import Method
 from tlx.adapt.registry import METHODS
-from tlx.errors import ConfigError, RuleError, suggest
+from tlx.errors import ConfigError
 from tlx.models.registry import Model
-from tlx.partition import label_tree, leading_frozen
+from tlx.partition import leading_frozen, split_by
+
+Settings = tuple[tuple[str, Any], ...]
+Part = tuple[Method, dict[str, Any]]
+
+STATS = ("auto", "frozen_stats", "update_stats", "reset")
+ALWAYS = (Phase(0.0, (".*",)),)
 
 
 @dataclass(frozen=True)
@@ -22,104 +30,169 @@ class Adapted:
       model: the architecture.
       method: key of `METHODS`.
       settings: a value for each of the method's fields.
+      also: further methods on the same tree, with their settings. What any of them trains is trained.
+      stats: running statistics of BatchNorm: `auto` updates those of norms that train, `frozen_stats` none,
+        `update_stats` all, `reset` all, from mean 0 and variance 1 on.
     """
 
     model: Model
     method: str
-    settings: tuple[tuple[str, Any], ...] = ()
+    settings: Settings = ()
+    also: tuple[tuple[str, Settings], ...] = ()
+    stats: str = "auto"
 
-    def init_adapters(self, variables: dict[str, Any], seed: jax.Array | int) -> dict[str, Any]:
-        """The variables with the method's fresh adapters added.
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Every method with its settings, the main one first."""
+        named = ((self.method, self.settings), *self.also)
+        return tuple((METHODS[name], dict(settings)) for name, settings in named)
+
+    @property
+    def anatomy(self) -> Anatomy:
+        """The model's leaves and stages, by shape."""
+        return Anatomy(self.model)
+
+    def init_adapters(
+        self, variables: dict[str, Any], seed: jax.Array | int, source: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """The variables with the methods' fresh leaves added.
 
         Args:
           variables: the model's own, from `Model.init` or a checkpoint.
           seed: integer, may be traced.
+          source: the leaves they were made from, with the source's own head; None for `variables`.
 
         Returns:
-          The same tree, and `"adapters"` where the method adds any.
+          The same tree; `"adapters"` where a method adds any, `"reference"` where one keeps leaves to compare with.
 
         Raises:
-          ConfigError: the method's target matches no layer.
+          ConfigError: a target matches no layer, or a setting does not fit one.
         """
-        if METHODS[self.method].interceptor is None:
-            return variables
-        image_1HWC = jnp.zeros((1, *self.model.image_HWC), jnp.float32)
         # Apart from `Model.init`, which draws the kernel beside an adapter from the same seed and path.
         key = jax.random.fold_in(jax.random.key(seed), 1)
-        with self._intercepted(1.0):
-            _, added = self.model.module.apply(variables, image_1HWC, mutable=["adapters"], rngs={"adapters": key})
-        if not added.get("adapters"):
-            target = dict(self.settings)["target"]
-            raise ConfigError("target", f"{target!r} matches no dense layer of {self.model.name!r}")
-        return {**variables, **added}
+        if self.stats == "reset" and "batch_stats" in variables:
+            variables = {**variables, "batch_stats": passing.fresh_stats(variables["batch_stats"])}
+        base = Base(self.anatomy, variables, variables if source is None else source)
+        grown: dict[str, Any] = {}
+        for i, (method, settings) in enumerate(self.parts):
+            with self._blamed(i):
+                if method.grow:
+                    grown = _merged(grown, method.grow(settings, base, jax.random.fold_in(key, i)))
+                if method.interceptor:
+                    context = Pass(self.model, 1.0, grown.get("adapters", {}), False)
+                    interceptor = method.interceptor(settings, context)
+                    added = passing.added_by(interceptor, self.model, variables, key)
+                    if not added:
+                        raise labelling.no_target(method, settings, self.model)
+                    grown = _merged(grown, {"adapters": added})
+        return {**variables, **grown}
 
     def abstract(self) -> dict[str, Any]:
         """Shapes and dtypes of all variables, computed without any arithmetic."""
         return _abstract(self)
 
-    def labels(self) -> dict[str, str]:
-        """The label of every parameter and adapter; statistics have none.
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """Which of the moving leaves move from when on; one phase for most methods."""
+        return _phases(self)
+
+    def labels(self, phase: int = -1) -> dict[str, str]:
+        """The label of every parameter and adapter in a phase; statistics have their own.
+
+        Args:
+          phase: index into `phases`; the last one opens everything that ever moves.
+
+        Returns:
+          Path to label. Leaves that join in a later phase carry its number, `train#1`, so that their part of
+          the optimizer's state starts when they do.
 
         Raises:
           ConfigError: a setting that does not fit the model, with the field's own name.
         """
-        try:
-            return _labels(self)
-        except RuleError as error:
-            raise self._blame(error) from None
+        return _labels(self, phase % len(self.phases))
 
-    def cut(self) -> int:
+    def stat_labels(self, phase: int = -1) -> dict[str, str]:
+        """`stats` for running statistics that a phase updates, `frozen` for the others, by path."""
+        return _stat_labels(self, phase % len(self.phases))
+
+    def split(
+        self, variables: dict[str, Any], phase: int = -1
+    ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        """The variables as a run holds them.
+
+        Args:
+          variables: parameters, adapters, statistics and references.
+          phase: index into `phases`.
+
+        Returns:
+          `(trainable, stats, frozen)`: three nested dicts that share no leaf and whose union is the tree.
+        """
+        labels = {**self.labels(phase), **self.stat_labels(phase)}
+        frozen, stats, trainable = split_by(
+            variables, lambda path: {"frozen": 0, "stats": 1}.get(labels.get(path, "frozen"), 2), 3
+        )
+        return trainable, stats, frozen
+
+    def lr_scale(self) -> tuple[tuple[str, float], ...]:
+        """Labels whose learning rate has a factor, and the factor."""
+        return _lr_scale(self)
+
+    def cut(self, phase: int = -1) -> int:
         """How many stages from the input up stay as they are, so that their output can be cached."""
-        return leading_frozen(self.labels(), self.model.stages)
+        return leading_frozen({**self.labels(phase), **self.stat_labels(phase)}, self.model.stages)
 
     def apply(
         self,
         variables: dict[str, Any],
-        x: jax.Array,
+        x: Any,
         *,
         first: int = 0,
         last: int | None = None,
         train: bool = False,
+        phase: int = -1,
         scale: jax.Array | float = 1.0,
-        mutable: tuple[str, ...] = (),
-    ) -> tuple[jax.Array, dict[str, Any]]:
+        rng: jax.Array | None = None,
+    ) -> tuple[Any, dict[str, Any]]:
         """The forward pass through stages `first` to `last`.
 
         Args:
           variables: parameters, adapters and statistics.
-          x: images [B, H, W, C] in [-1, 1], or the output of stage `first - 1`.
+          x: images [B, H, W, C] in [-1, 1], token ids [B, T], or the output of stage `first - 1`.
           first: index of the first stage.
           last: index after the last stage, or None for all.
-          train: whether this is a training step.
+          train: whether this is a training step. Stages below the cut run in evaluation mode even then.
+          phase: decides which statistics a training step updates.
           scale: factor on the adapters' effect; may be traced.
-          mutable: collections the pass may change.
+          rng: key for dropout, or None where there is none.
 
         Returns:
-          The last stage's output, and the changed collections.
+          The last stage's output, and the running statistics a training step updated, `{}` for none.
         """
-        with self._intercepted(scale):
-            out, changed = self.model.module.apply(variables, x, first, last, train=train, mutable=list(mutable))
-        return out, dict(changed)
+        last = len(self.model.stages) if last is None else last
+        for method, settings in self.parts:
+            if method.rewrite:
+                variables = method.rewrite(settings, variables, scale)
+        run = functools.partial(passing.run, self.model, self.parts, variables, scale=scale)
+        if not train:
+            return run(x, first, last)[0], {}
+        cut = min(max(first, self.cut(phase)), last)
+        if first < cut:
+            x, _ = run(x, first, cut)
+        updating = frozenset(path for path, label in self.stat_labels(phase).items() if label == "stats")
+        return run(x, cut, last, train=True, rng=rng, updating=updating)
 
-    def _blame(self, error: RuleError) -> ConfigError:
-        """The error as one of the setting that holds the pattern it quotes."""
-        patterns = {name: value for name, value in self.settings if isinstance(value, str)}
-        for name, value in self.settings:
-            if isinstance(value, tuple):
-                patterns |= {f"{name}[{i}]": item for i, item in enumerate(value)}
-        field = next((field for field, pattern in patterns.items() if repr(pattern) in str(error)), "")
-        if not field:
-            # A rule of the method's own, which the settings leave nothing to decide.
-            return ConfigError(next((name.partition("[")[0] for name in patterns), "name"), str(error))
-        unmatched = "matches no parameter" in str(error)
-        stages = [f"params/{stage}/.*" for stage in self.model.stages]
-        return ConfigError(field, f"{error}{suggest(patterns[field], stages) if unmatched else ''}")
+    def _blamed(self, i: int) -> Any:
+        return labelling.blamed_on_part(self.parts[i][0].name if i else "")
 
-    def _intercepted(self, scale: jax.Array | float) -> Any:
-        make = METHODS[self.method].interceptor
-        if make is None:
-            return nn.intercept_methods(lambda layer, args, kwargs, context: layer(*args, **kwargs))
-        return nn.intercept_methods(make(dict(self.settings), scale))
+
+def _merged(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """The union of two nested dicts that share no leaf."""
+    both = dict(one)
+    for key, value in other.items():
+        if key in both and not (isinstance(value, dict) and isinstance(both[key], dict)):
+            raise ConfigError("also", f"two methods add the same leaf {key!r}")
+        both[key] = _merged(both[key], value) if key in both else value
+    return both
 
 
 @functools.cache
@@ -129,6 +202,33 @@ def _abstract(adapted: Adapted) -> dict[str, Any]:
 
 
 @functools.cache
-def _labels(adapted: Adapted) -> dict[str, str]:
-    rules = METHODS[adapted.method].rules(dict(adapted.settings))
-    return label_tree(rules, {k: v for k, v in adapted.abstract().items() if k != "batch_stats"})
+def _phases(adapted: Adapted) -> tuple[Phase, ...]:
+    found = [method.phases(settings, adapted.anatomy) for method, settings in adapted.parts if method.phases]
+    if len(found) > 1:
+        raise ConfigError("also", "two methods with phases; one must decide which leaves move when")
+    return found[0] if found else ALWAYS
+
+
+@functools.cache
+def _labels(adapted: Adapted, phase: int) -> dict[str, str]:
+    own = [adapted]
+    if adapted.also:
+        own = [Adapted(adapted.model, method.name, tuple(settings.items())) for method, settings in adapted.parts]
+    paths = [labelling.adapter_paths(one.abstract()) for one in own]
+    labels = labelling.label_parts(adapted.parts, paths, adapted.anatomy)
+    return labelling.in_phase(labels, adapted.phases, phase)
+
+
+@functools.cache
+def _stat_labels(adapted: Adapted, phase: int) -> dict[str, str]:
+    paths = [path for path in adapted.anatomy.leaves if path.startswith("batch_stats/")]
+    return labelling.stat_labels(paths, adapted.labels(phase), adapted.stats)
+
+
+@functools.cache
+def _lr_scale(adapted: Adapted) -> tuple[tuple[str, float], ...]:
+    factors: dict[str, float] = {}
+    for method, settings in adapted.parts:
+        if method.lr_scale:
+            factors |= method.lr_scale(settings, adapted.anatomy)
+    return tuple(sorted(factors.items()))

@@ -1,14 +1,18 @@
 """Models by name: the one way from a config's text to a module."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from tlx.fields import Fields
-from tlx.models import vit
+from tlx.models import bert, resnet, vit
+from tlx.models.inputs import IMAGE, TOKENS
+
+Settings = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -19,17 +23,28 @@ class Kind:
       module: called with `num_classes` and the settings, gives a linen module with `stages()` and
         `__call__(x, first, last, train)`.
       fields: its settings.
-      check: refuses settings that do not fit one another or the images.
+      check: `(settings, input_shape)`; refuses settings that do not fit one another or the inputs.
+      targets: settings to the roles that its modules play: a role's name to a regular expression over whole
+        module paths such as `block_0/attention/query`. A role that no module plays is absent.
+      takes: `image` for float32 [B, H, W, C], `tokens` for int32 ids [B, T].
+      class_tokens: how many tokens of its own lead the others.
       loops_on_cpu: whether its step may stand inside `lax.scan` on a CPU (convolutions may not).
     """
 
     module: Callable[..., nn.Module]
     fields: Fields
-    check: Callable[[dict[str, Any], tuple[int, ...]], None]
+    check: Callable[[Settings, tuple[int, ...]], None]
+    targets: Callable[[Settings], Mapping[str, str]]
+    takes: str = IMAGE
+    class_tokens: int = 0
     loops_on_cpu: bool = True
 
 
-MODELS: dict[str, Kind] = {"vit": Kind(vit.ViT, vit.FIELDS, vit.check)}
+MODELS: dict[str, Kind] = {
+    "vit": Kind(vit.ViT, vit.FIELDS, vit.check, vit.targets),
+    "bert": Kind(bert.Bert, bert.FIELDS, bert.check, bert.targets, takes=TOKENS, class_tokens=1),
+    "resnet": Kind(resnet.ResNet, resnet.FIELDS, resnet.check, resnet.targets, loops_on_cpu=False),
+}
 
 
 @dataclass(frozen=True)
@@ -40,23 +55,44 @@ class Model:
       name: key of `MODELS`.
       settings: a value for each of its fields.
       num_classes: outputs of the head.
-      image_HWC: shape of one input.
+      input_shape: shape of one input: [rows, columns, channels] of an image or [length] of token ids.
     """
 
     name: str
     settings: tuple[tuple[str, Any], ...]
     num_classes: int
-    image_HWC: tuple[int, int, int]
+    input_shape: tuple[int, ...]
+
+    @property
+    def kind(self) -> Kind:
+        """The registered architecture."""
+        return MODELS[self.name]
 
     @property
     def module(self) -> nn.Module:
         """The linen module."""
-        return MODELS[self.name].module(num_classes=self.num_classes, **dict(self.settings))
+        return self.kind.module(num_classes=self.num_classes, **dict(self.settings))
 
     @property
     def stages(self) -> tuple[str, ...]:
         """Names of its stages, input first."""
         return self.module.stages()
+
+    @property
+    def targets(self) -> Mapping[str, str]:
+        """Patterns over module paths, by role."""
+        return self.kind.targets(dict(self.settings))
+
+    def example(self, size: int = 1) -> jax.Array:
+        """Inputs of zeros, in the shape and dtype that the model takes.
+
+        Args:
+          size: number of examples.
+
+        Returns:
+          [size, ...].
+        """
+        return jnp.zeros((size, *self.input_shape), jnp.int32 if self.kind.takes == TOKENS else jnp.float32)
 
     def init(self, seed: jax.Array | int) -> dict[str, Any]:
         """Fresh variables; each leaf depends on the seed and its own path only.
@@ -67,5 +103,4 @@ class Model:
         Returns:
           `{"params": ...}`, and `"batch_stats"` where the model keeps any.
         """
-        image_1HWC = jax.numpy.zeros((1, *self.image_HWC), jax.numpy.float32)
-        return dict(self.module.init(jax.random.key(seed), image_1HWC))
+        return dict(self.module.init(jax.random.key(seed), self.example()))

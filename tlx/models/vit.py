@@ -1,10 +1,9 @@
 """Vision transformer (Dosovitskiy et al., 2021), pre-norm, mean-pooled, learned positions.
 
-Shape suffixes: B images, H rows, W columns, C channels, T patches, D width, N heads, K width of a head,
-F hidden width of the MLP, L labels.
+Shape suffixes: B images, H rows, W columns, C channels, T patches, E numbers in a patch, D width, L labels.
 """
 
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -14,6 +13,9 @@ from einops import rearrange
 
 from tlx.errors import ConfigError
 from tlx.fields import Field
+from tlx.models import stack, transformer
+from tlx.models.inputs import IMAGE, check_input
+from tlx.models.transformer import Attention, Mlp
 
 FIELDS = {
     "patch": Field(7, "side of a square patch, in pixels", low=1, high=64),
@@ -21,20 +23,31 @@ FIELDS = {
     "depth": Field(3, "number of transformer blocks", low=1, high=128),
     "heads": Field(4, "attention heads; must divide the width", low=1, high=128),
     "mlp_ratio": Field(4, "hidden width of the MLP over the width", low=1, high=16),
+    "dropout": Field(0.0, "dropout rate in training", low=0.0, high=0.9),
+    **stack.FIELDS,
 }
 
 
-def check(settings: dict[str, Any], image_HWC: tuple[int, ...]) -> None:
+def check(settings: dict[str, Any], input_shape: tuple[int, ...]) -> None:
     """Settings that do not fit one another or the images.
+
+    Args:
+      settings: a value for each field.
+      input_shape: [rows, columns, channels] of an image.
 
     Raises:
       ConfigError: with the field's own name, to be prefixed by the caller.
     """
-    if settings["width"] % settings["heads"]:
-        raise ConfigError("heads", f"{settings['heads']} heads do not divide the width {settings['width']}")
-    if image_HWC[0] % settings["patch"] or image_HWC[1] % settings["patch"]:
-        size = f"{image_HWC[0]}×{image_HWC[1]}"
+    check_input("vit", IMAGE, input_shape)
+    transformer.check_heads(settings)
+    if input_shape[0] % settings["patch"] or input_shape[1] % settings["patch"]:
+        size = f"{input_shape[0]}×{input_shape[1]}"
         raise ConfigError("patch", f"patches of {settings['patch']} pixels do not tile images of {size}")
+
+
+def targets(settings: dict[str, Any]) -> dict[str, str]:
+    """Roles that modules play: patterns over module paths."""
+    return {**transformer.TARGETS, "tokens": "embed"}
 
 
 class Embed(nn.Module):
@@ -42,47 +55,15 @@ class Embed(nn.Module):
 
     patch: int
     width: int
+    dropout: float = 0.0
 
     @nn.compact
-    def __call__(self, x_BHWC: jax.Array) -> jax.Array:
+    def __call__(self, x_BHWC: jax.Array, train: bool = False) -> jax.Array:
         """[images, rows, columns, channels] to [images, patches, width]."""
         patch_BTE = rearrange(x_BHWC, "b (h p) (w q) c -> b (h w) (p q c)", p=self.patch, q=self.patch)
         x_BTD = nn.Dense(self.width, name="patches")(patch_BTE)
         position_1TD = self.param("position", nn.initializers.normal(0.02), (1, *x_BTD.shape[1:]))
-        return x_BTD + position_1TD
-
-
-class Attention(nn.Module):
-    """Multi-head self-attention with separate query, key and value projections."""
-
-    heads: int
-
-    @nn.compact
-    def __call__(self, x_BTD: jax.Array) -> jax.Array:
-        """[images, patches, width] to the same."""
-        width = x_BTD.shape[-1]
-
-        def project(name: str) -> jax.Array:
-            y_BTD = nn.Dense(width, name=name)(x_BTD)
-            return rearrange(y_BTD, "b t (n k) -> b n t k", n=self.heads)
-
-        q_BNTK, k_BNTK, v_BNTK = project("query"), project("key"), project("value")
-        scale = float((width // self.heads) ** -0.5)
-        score_BNTT = jnp.einsum("bnqk,bntk->bnqt", q_BNTK * scale, k_BNTK)
-        mixed_BNTK = jnp.einsum("bnqt,bntk->bnqk", jax.nn.softmax(score_BNTT), v_BNTK)
-        return nn.Dense(width, name="out")(rearrange(mixed_BNTK, "b n t k -> b t (n k)"))
-
-
-class Mlp(nn.Module):
-    """Two-layer perceptron with a GELU."""
-
-    hidden: int
-
-    @nn.compact
-    def __call__(self, x_BTD: jax.Array) -> jax.Array:
-        """[images, patches, width] to the same."""
-        h_BTF = nn.gelu(nn.Dense(self.hidden, name="up")(x_BTD))
-        return nn.Dense(x_BTD.shape[-1], name="down")(h_BTF)
+        return nn.Dropout(self.dropout, name="dropout")(x_BTD + position_1TD, deterministic=not train)
 
 
 class Block(nn.Module):
@@ -90,13 +71,15 @@ class Block(nn.Module):
 
     heads: int
     mlp_ratio: int
+    dropout: float = 0.0
 
     @nn.compact
-    def __call__(self, x_BTD: jax.Array) -> jax.Array:
+    def __call__(self, x_BTD: jax.Array, train: bool = False) -> jax.Array:
         """[images, patches, width] to the same."""
-        hidden = self.mlp_ratio * x_BTD.shape[-1]
-        x_BTD = x_BTD + Attention(self.heads, name="attention")(nn.LayerNorm(name="norm1")(x_BTD))
-        return x_BTD + Mlp(hidden, name="mlp")(nn.LayerNorm(name="norm2")(x_BTD))
+        attention = Attention(self.heads, self.dropout, name="attention")
+        x_BTD = x_BTD + attention(nn.LayerNorm(name="norm1")(x_BTD), None, train=train)
+        mlp = Mlp(self.mlp_ratio * x_BTD.shape[-1], dropout=self.dropout, name="mlp")
+        return x_BTD + mlp(nn.LayerNorm(name="norm2")(x_BTD), train=train)
 
 
 class Pool(nn.Module):
@@ -109,7 +92,13 @@ class Pool(nn.Module):
 
 
 class ViT(nn.Module):
-    """The stages, in order; any run of them can be applied alone."""
+    """The stages, in order; any run of them can be applied alone.
+
+    Args:
+      num_classes: outputs of the head.
+      dropout: rate, where BERT has it: after the embedding, on the attention weights and after each sublayer.
+      The rest: see `FIELDS`.
+    """
 
     num_classes: int
     patch: int = 7
@@ -117,17 +106,23 @@ class ViT(nn.Module):
     depth: int = 3
     heads: int = 4
     mlp_ratio: int = 4
+    dropout: float = 0.0
+    remat: bool = False
+    scan: bool = False
 
     def setup(self) -> None:
         """Declares the submodules; their names are the stages' names."""
-        self.embed = Embed(self.patch, self.width)
-        self.block = [Block(self.heads, self.mlp_ratio) for _ in range(self.depth)]
+        self.embed = Embed(self.patch, self.width, self.dropout)
+        if self.scan:
+            self.blocks = Block(self.heads, self.mlp_ratio, self.dropout)
+        else:
+            self.block = [Block(self.heads, self.mlp_ratio, self.dropout) for _ in range(self.depth)]
         self.pool = Pool()
         self.head = nn.Dense(self.num_classes, kernel_init=nn.initializers.normal(0.02))
 
     def stages(self) -> tuple[str, ...]:
         """Names of the stages, input first; a stage's parameters lie under its name."""
-        return ("embed", *(f"block_{i}" for i in range(self.depth)), "pool", "head")
+        return ("embed", *stack.names(self.depth, self.scan), "pool", "head")
 
     def __call__(self, x: jax.Array, first: int = 0, last: int | None = None, train: bool = False) -> jax.Array:
         """Applies stages `first` to `last`: all of them take [B, H, W, C] to logits [B, L].
@@ -136,13 +131,16 @@ class ViT(nn.Module):
           x: output of stage `first - 1`, or images [B, H, W, C] in [-1, 1].
           first: index of the first stage to apply.
           last: index after the last one, or None for all.
-          train: whether this is a training step; this model behaves alike in both.
+          train: whether this is a training step; dropout then draws from the collection `dropout`.
 
         Returns:
           Output of stage `last - 1`.
         """
-        del train
-        run: tuple[Callable[[jax.Array], jax.Array], ...] = (self.embed, *self.block, self.pool, self.head)
+        if self.scan:
+            blocks = [stack.scanned(self.blocks, self.depth, train, self.remat)]
+        else:
+            blocks = stack.unrolled(self.block, train, self.remat)
+        run: list[stack.Stage] = [partial(self.embed, train=train), *blocks, self.pool, self.head]
         for stage in run[first:last]:
             x = stage(x)
         return x

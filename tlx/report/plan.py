@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tlx import tree
-from tlx.adapt.registry import METHODS
+from tlx.adapt.anatomy import stage_of
 from tlx.records import Records
 from tlx.study.cost import Size, size_of, step_flops
 from tlx.study.plan import Unit, train_programs
@@ -138,7 +138,7 @@ def _entry(units: list[Unit], batch_size: int) -> EntryPlan:
         entry=entry.name,
         arm=entry.arm,
         method=entry.method,
-        rules=tuple(METHODS[entry.method].rules(dict(entry.settings))),
+        rules=tuple(rule for method, own in task.adapted.parts for rule in method.rules(own, task.adapted.anatomy)),
         parts=tuple(_parts(unit)),
         size=size_of(task),
         step_flops=step_flops(task, batch_size),
@@ -154,11 +154,12 @@ def _parts(unit: Unit) -> Iterable[Part]:
     adapted = unit.task.adapted
     shapes = tree.flatten(adapted.abstract())
     labels = adapted.labels()
-    for stage in adapted.model.stages:
-        mine = [path for path in labels if path.split("/")[1] == stage]
+    stages = adapted.model.stages
+    for stage in (*stages, None):
+        mine = [path for path in labels if stage_of(path, stages) == stage]
         for label in dict.fromkeys(labels[path] for path in mine):
             leaves = {path: tuple(shapes[path].shape) for path in mine if labels[path] == label}
-            yield Part(stage, label, leaves, sum(shapes[path].size for path in leaves))
+            yield Part(stage or "shared", label, leaves, sum(shapes[path].size for path in leaves))
 
 
 def show(plan: Outline, leaves: bool = False) -> None:

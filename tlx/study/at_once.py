@@ -12,10 +12,11 @@ from tlx import fused
 from tlx.checkpoint import Checkpoints
 from tlx.state import TrainState, from_tree, to_tree
 from tlx.study.context import Context, Stopped
+from tlx.study.examples import batch_table
 from tlx.study.plan import Unit
 from tlx.study.saving import Gate
 from tlx.study.starts import Start
-from tlx.study.trials import Trained, batch_table, fresh_state, trials_of
+from tlx.study.trials import Trained, fresh_state, trials_of
 
 
 def run_at_once(unit: Unit, starts: dict[int, Start], checkpoints: Checkpoints, context: Context) -> dict[str, Trained]:
@@ -57,14 +58,14 @@ def run_at_once(unit: Unit, starts: dict[int, Start], checkpoints: Checkpoints, 
     state = jax.device_get(state)
     members = [fused.member(state, k) for k in range(len(trials))]
     return {
-        trial.key: Trained(one.trainable, one.stats, loss, bool(one.diverged), seconds)
+        trial.key: Trained(one.evaluated, one.stats, loss, bool(one.diverged), seconds)
         for trial, one, loss in zip(trials, members, losses, strict=True)
     }
 
 
 def _pool(
     unit: Unit, starts: dict[int, Start], context: Context
-) -> tuple[dict[str, jax.Array], Callable[[int, int], np.ndarray]]:
+) -> tuple[dict[str, Any], Callable[[int, int], np.ndarray]]:
     """All members' examples as one, and who sees which of them when.
 
     A seed whose activations are its own has its own stretch of the pool; seeds that share a frozen
@@ -74,7 +75,7 @@ def _pool(
     pools = list({id(start.inputs): start.inputs["train"] for start in starts.values()}.items())
     offset = {key: i * len(label_N) for i, (key, _) in enumerate(pools)}
     data = {
-        "input": jnp.concatenate([jnp.asarray(pool) for _, pool in pools]),
+        "input": jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *(pool for _, pool in pools)),
         "label": jnp.tile(jnp.asarray(label_N), len(pools)),
     }
 

@@ -9,7 +9,7 @@ from tlx.data.pipeline import Arrays
 from tlx.study.spec import TRANSFER, Entry, Source, Study, Target
 
 # Raised when a change of tlx alters the numbers a config gives, so that old records are not mistaken for new.
-NUMERICS = 1
+NUMERICS = 2
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,9 @@ class Cell:
     seed: int
     identity: Mapping[str, Any]
 
+    def _also(self) -> dict[str, Any]:
+        return {"also": {name: dict(settings) for name, settings in self.entry.also}} if self.entry.also else {}
+
     def key(self) -> dict[str, Any]:
         """The cell's place in the grid, as a record holds it."""
         return {
@@ -76,7 +79,7 @@ class Cell:
             "target": self.target.name,
             "entry": self.entry.name,
             "arm": self.entry.arm,
-            "method": {"name": self.entry.method, **dict(self.entry.settings)},
+            "method": {"name": self.entry.method, **dict(self.entry.settings), **self._also()},
             "budget": self.budget,
             "seed": self.seed,
         }
@@ -119,7 +122,11 @@ def _identity(
         "model": {"name": study.model, **dict(study.model_settings)},
         "source": source_identity(study, source, sources[source.name]) if source else None,
         "target": {**asdict(target), "data": targets[target.name].digests()},
-        "entry": {**asdict(entry), "settings": dict(entry.settings)},
+        "entry": {
+            **asdict(entry),
+            "settings": dict(entry.settings),
+            "also": {name: dict(settings) for name, settings in entry.also},
+        },
         "recipe": asdict(study.recipe),
         # The learning rate is chosen by its mean over the seeds, so they are part of what a cell is.
         "seeds": list(study.seeds),

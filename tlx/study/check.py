@@ -14,7 +14,7 @@ from tlx.partition import FROZEN
 from tlx.sharding import Placement
 from tlx.study.cells import SourceData, TargetData
 from tlx.study.plan import model_of
-from tlx.study.spec import RANDOM_FROZEN, SCRATCH, Execution, Study
+from tlx.study.spec import RANDOM_FROZEN, SCRATCH, TRANSFER, Entry, Execution, Study
 
 
 @contextmanager
@@ -79,11 +79,17 @@ def check_study(
     for field, recipe in recipes.items():
         if recipe.batch_size % placement.devices:
             raise ConfigError(field, f"{recipe.batch_size} examples cannot be split over {placement.devices} devices")
+    parts = {"config.train.accumulate": (study.recipe, study.entries[0].optimizer.accumulate)}
+    parts |= {f"config.sources.{s.name}.accumulate": (s.recipe, s.optimizer.accumulate) for s in study.sources}
+    for field, (recipe, accumulate) in parts.items():
+        if recipe.batch_size % (accumulate * placement.devices):
+            each = recipe.batch_size // placement.devices
+            raise ConfigError(field, f"the {each} examples a device gets cannot be taken in {accumulate} equal parts")
 
 
 def _check_model(study: Study, sources: Mapping[str, SourceData], targets: Mapping[str, TargetData]) -> None:
-    shapes = {f"config.targets.{name}": model_of(study, data.train).image_HWC for name, data in targets.items()}
-    shapes |= {f"config.sources.{name}": model_of(study, data.train).image_HWC for name, data in sources.items()}
+    shapes = {f"config.targets.{name}": model_of(study, data.train).input_shape for name, data in targets.items()}
+    shapes |= {f"config.sources.{name}": model_of(study, data.train).input_shape for name, data in sources.items()}
     first, *others = shapes
     for field in others:
         if shapes[field] != shapes[first]:
@@ -97,11 +103,21 @@ def _check_methods(study: Study, targets: Mapping[str, TargetData]) -> None:
     for data in targets.values():
         for entry in study.entries:
             with within(f"config.adapt.{entry.name}.method"):
-                labels = Adapted(model_of(study, data.train), entry.method, entry.settings).labels()
-            freezes = FROZEN in labels.values()
+                adapted = entry.adapted(model_of(study, data.train))
+                labels = adapted.labels()
+                _check_compares(entry, adapted)
+            freezes = any(label == FROZEN for path, label in labels.items() if path.startswith("params/"))
             if entry.arm == (SCRATCH if freezes else RANDOM_FROZEN):
                 does = "freezes some leaves" if freezes else "freezes nothing"
                 raise ConfigError(f"config.adapt.{entry.name}.arm", f"{entry.arm!r}, but {entry.method!r} {does}")
+
+
+def _check_compares(entry: Entry, adapted: Adapted) -> None:
+    """Whether what a method compares with or combines is there."""
+    if "reference" in adapted.abstract() and entry.arm != TRANSFER:
+        raise ConfigError("name", f"{entry.method!r} holds on to a source, which arm {entry.arm!r} has none of")
+    if sum(method.combine is not None for method, _ in adapted.parts) > 1:
+        raise ConfigError("also", "two methods that combine trials; one must decide what is scored")
 
 
 def check_overlap(study: Study, data_dir: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from tlx.adapt.adapted import Adapted
 from tlx.cut import in_batches
-from tlx.data.preprocess import normalise
+from tlx.data.preprocess import normalised
 from tlx.errors import TlxError
 from tlx.loop import Programs
 from tlx.models.registry import Model
@@ -82,9 +82,7 @@ class Context:
             self._said.add(text)
             self.progress.line(text)
 
-    def logits(
-        self, task: Task, trainable: Any, frozen: Any, stats: Any, x_N: np.ndarray, scale: float = 1.0
-    ) -> np.ndarray:
+    def logits(self, task: Task, trainable: Any, frozen: Any, stats: Any, x_N: Any, scale: float = 1.0) -> np.ndarray:
         """Predictions for any number of examples, [examples, classes].
 
         Args:
@@ -96,19 +94,20 @@ class Context:
           scale: factor on the adapters' effect.
         """
 
-        def forward(trainable: Any, frozen: Any, stats: Any, scale: jax.Array, x: jax.Array) -> jax.Array:
-            return predict(task, trainable, frozen, stats, normalise(x) if x.dtype == jnp.uint8 else x, scale)
+        def forward(trainable: Any, frozen: Any, stats: Any, scale: jax.Array, x: Any) -> jax.Array:
+            return predict(task, trainable, frozen, stats, normalised(x), scale)
 
         place = self.placement.evaluation
         placed = place.shared((trainable, frozen, stats, jnp.asarray(scale, jnp.float32)))
 
-        def call(chunk: np.ndarray) -> tuple[np.ndarray, float]:
+        def call(chunk: Any) -> tuple[Any, float]:
             args = (*placed, place.batch(chunk))
             name = (task.adapted, task.first, "logits")
             program = self.programs.get(name, lambda *a: jax.jit(forward).lower(*a).compile(), *args)
             return np.asarray(program.call(*args)), 0.0
 
-        return in_batches(call, x_N, self.study.execution.eval_batch)[0]
+        logits_NC: np.ndarray = in_batches(call, x_N, self.study.execution.eval_batch)[0]
+        return logits_NC
 
 
 @functools.cache
@@ -123,21 +122,24 @@ def _compiled_init(model: Model) -> Callable[[int], dict[str, Any]]:
     return jax.jit(model.init)
 
 
-def with_adapters(adapted: Adapted, variables: dict[str, Any], seed: int) -> dict[str, Any]:
-    """The variables, not copied, with the method's fresh adapters beside them."""
-    return {**variables, **_compiled_adapters(adapted)(variables, derive(seed, "adapters"))}
+def with_adapters(
+    adapted: Adapted, variables: dict[str, Any], seed: int, source: dict[str, Any] | None
+) -> dict[str, Any]:
+    """The variables, not copied, with the methods' fresh leaves beside them.
+
+    Args:
+      adapted: names the methods.
+      variables: the model's own.
+      seed: of the cell.
+      source: the leaves of the source model with its own head, or None where there is none.
+    """
+    return {**variables, **_compiled_adapters(adapted)(variables, derive(seed, "adapters"), source)}
 
 
 @functools.cache
-def _compiled_adapters(adapted: Adapted) -> Callable[[dict[str, Any], int], dict[str, Any]]:
-    def added(variables: dict[str, Any], seed: int) -> dict[str, Any]:
-        extended = adapted.init_adapters(variables, seed)
-        return {key: extended[key] for key in extended if key not in variables}
+def _compiled_adapters(adapted: Adapted) -> Callable[..., dict[str, Any]]:
+    def added(variables: dict[str, Any], seed: int, source: dict[str, Any] | None) -> dict[str, Any]:
+        extended = adapted.init_adapters(variables, seed, source)
+        return {key: extended[key] for key in extended if extended[key] is not variables.get(key)}
 
     return jax.jit(added)
-
-
-def split_stats(variables: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Parameters and adapters, which have labels, apart from running statistics, which have none."""
-    stats = {key: value for key, value in variables.items() if key == "batch_stats"}
-    return {key: value for key, value in variables.items() if key not in stats}, stats

@@ -1,16 +1,14 @@
 """What a task costs, from shapes and from the compiler, before anything is trained."""
 
 import functools
+import itertools
 import threading
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
 
 from tlx import tree
-from tlx.optim import make_optimizer
-from tlx.partition import partition, trainable_labels
 from tlx.sharding import flops_of
 from tlx.state import make_hyper
 from tlx.step import Task, init_state, train_step
@@ -21,7 +19,7 @@ class Size:
     """What a task holds.
 
     Args:
-      trainable: parameters that move.
+      trainable: parameters and adapters that move.
       total: all parameters and adapters.
       trainable_bytes: of those that move.
       frozen_bytes: of those that do not.
@@ -36,7 +34,7 @@ class Size:
 
 
 def size_of(task: Task) -> Size:
-    """Counts and bytes of a task's tree.
+    """Counts and bytes of a task's tree, in the last of its phases.
 
     Args:
       task: what would be run.
@@ -44,12 +42,12 @@ def size_of(task: Task) -> Size:
     Returns:
       Its size.
     """
-    trainable, frozen, _ = _parts(task)
-    transformation = make_optimizer(task.optimizer, trainable_labels(task.adapted.labels()))
-    state = jax.eval_shape(transformation.init, trainable)
+    task = task.at(task.steps)
+    trainable, _, frozen = task.adapted.split(task.adapted.abstract(), task.phase)
+    state = jax.eval_shape(task.transformation().init, trainable)
     return Size(
         trainable=tree.count(trainable),
-        total=tree.count(trainable) + tree.count(frozen),
+        total=tree.count({key: task.adapted.abstract().get(key, {}) for key in ("params", "adapters")}),
         trainable_bytes=tree.nbytes(trainable),
         frozen_bytes=tree.nbytes(frozen),
         optimizer_bytes=tree.nbytes(state),
@@ -57,7 +55,7 @@ def size_of(task: Task) -> Size:
 
 
 def step_flops(task: Task, batch_size: int) -> float:
-    """Floating-point operations of one train step, as the compiler counts them.
+    """Floating-point operations of one train step, as the compiler counts them; the mean over all steps.
 
     Args:
       task: what would be run; its inputs enter at the cut.
@@ -66,8 +64,14 @@ def step_flops(task: Task, batch_size: int) -> float:
     Returns:
       Operations of the forward pass, the gradients of the trainable part and the update.
     """
+    edges = [*task.bounds, task.steps]
     with _lock:
-        return _step_flops(task, batch_size)
+        each = [
+            (stop - start) * _step_flops(replace(task, phase=phase), batch_size)
+            for phase, (start, stop) in enumerate(itertools.pairwise(edges))
+            if stop > start
+        ]
+    return sum(each) / task.steps
 
 
 _lock = threading.Lock()
@@ -75,17 +79,9 @@ _lock = threading.Lock()
 
 @functools.cache
 def _step_flops(task: Task, batch_size: int) -> float:
-    trainable, frozen, stats = _parts(task)
-    image = jax.ShapeDtypeStruct((batch_size, *task.adapted.model.image_HWC), jnp.float32)
-    variables = {**task.adapted.abstract()}
-    entry = jax.eval_shape(lambda v, x: task.adapted.apply(v, x, last=task.first)[0], variables, image)
+    trainable, stats, frozen = task.adapted.split(task.adapted.abstract(), task.phase)
+    example = jax.eval_shape(lambda: task.adapted.model.example(batch_size))
+    entry = jax.eval_shape(lambda v, x: task.adapted.apply(v, x, last=task.first)[0], task.adapted.abstract(), example)
     state = jax.eval_shape(lambda leaves, stats: init_state(task, leaves, stats, make_hyper(0.0)), trainable, stats)
     batch = {"input": entry, "label": jax.ShapeDtypeStruct((batch_size,), jnp.int32)}
     return flops_of(jax.jit(functools.partial(train_step, task)).lower(state, frozen, batch).compile())
-
-
-def _parts(task: Task) -> tuple[Any, Any, Any]:
-    shapes = task.adapted.abstract()
-    stats = {key: value for key, value in shapes.items() if key == "batch_stats"}
-    labelled = {key: value for key, value in shapes.items() if key not in stats}
-    return *partition(labelled, task.adapted.labels()), stats

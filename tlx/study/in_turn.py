@@ -13,10 +13,11 @@ from tlx.checkpoint import Checkpoints
 from tlx.loop import Resident
 from tlx.state import TrainState, from_tree, to_tree
 from tlx.study.context import Context, Stopped
+from tlx.study.examples import batch_table
 from tlx.study.plan import Unit
 from tlx.study.saving import Gate
 from tlx.study.starts import Start
-from tlx.study.trials import Trained, Trial, batch_table, fresh_state, trials_of
+from tlx.study.trials import Trained, Trial, fresh_state, state_after, trials_of
 
 
 def run_in_turn(unit: Unit, starts: dict[int, Start], checkpoints: Checkpoints, context: Context) -> dict[str, Trained]:
@@ -37,7 +38,7 @@ def run_in_turn(unit: Unit, starts: dict[int, Start], checkpoints: Checkpoints, 
     turn = _Turn(unit, checkpoints, context)
     label_N = jnp.asarray(context.targets[unit.first.target.name].train.label_N)
     # Seeds that see the same inputs share one copy on the device.
-    inputs = {id(start.inputs): jnp.asarray(start.inputs["train"]) for start in starts.values()}
+    inputs = {id(start.inputs): jax.tree.map(jnp.asarray, start.inputs["train"]) for start in starts.values()}
     context.progress.start(unit.name, unit.runs * unit.task.steps, len(turn.done) * unit.task.steps)
     for trial in trials_of(unit):
         if trial.key not in turn.done:
@@ -62,16 +63,17 @@ class _Turn:
 
     def run(self, trial: Trial, start: Start, data: dict[str, Any]) -> None:
         """One trial, from where it was interrupted if it was."""
-        state = fresh_state(self.unit, trial, start, self.context)
+        state, frozen = fresh_state(self.unit, trial, start, self.context), start.frozen
         losses, spent = np.zeros(0, np.float32), 0.0
         if now := self.interrupted.get(trial.key):
+            state, frozen = state_after(self.unit, trial, start, int(now["state"]["step"]), self.context)
             state, losses, spent = from_tree(state, now["state"]), now["losses"], float(now["seconds"])
         self.trial, self.step, self.began = trial, 0, time.perf_counter() - spent
         self._advance(int(state.step))
         state, losses = loop.run(
             self.unit.task,
             state,
-            start.frozen,
+            frozen,
             Resident(data, functools.partial(batch_table, trial.cell, self.context)),
             placement=self.context.placement,
             programs=self.context.programs,
@@ -80,7 +82,7 @@ class _Turn:
             boundary=self.boundary,
         )
         self._advance(self.unit.task.steps)
-        leaves, stats = jax.device_get((state.trainable, state.stats))
+        leaves, stats = jax.device_get((state.evaluated, state.stats))
         seconds = time.perf_counter() - self.began
         self.done[trial.key] = Trained(leaves, stats, losses, bool(state.diverged), seconds)
 

@@ -1,5 +1,6 @@
 """Cells to units of work to programs: what will run, how, and why so."""
 
+import itertools
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import jax
 
 from tlx import records, tree
-from tlx.adapt.adapted import Adapted
+from tlx.adapt.anatomy import stage_of
 from tlx.data.pipeline import Arrays
 from tlx.models.registry import MODELS, Model
 from tlx.partition import FROZEN
@@ -75,8 +76,8 @@ def make_units(study: Study, cells: Sequence[Cell], targets: Mapping[str, Target
     choices: dict[tuple[Any, ...], tuple[Task, str, str]] = {}
     for cell in cells:
         model = model_of(study, targets[cell.target.name].train)
-        adapted = Adapted(model, cell.entry.method, cell.entry.settings)
-        task = Task(adapted, study.recipe.optimizer, study.recipe.steps, first=adapted.cut())
+        adapted = cell.entry.adapted(model)
+        task = Task(adapted, cell.entry.optimizer, study.recipe.steps, first=adapted.cut())
         strategy, reason = choose_strategy(study, task, cell.entry.arm)
         alike = (cell.entry.name, cell.source and cell.source.name, cell.target.name)
         key = alike if strategy == "fused" else (*alike, cell.budget)
@@ -104,26 +105,27 @@ def train_programs(study: Study, units: Sequence[Unit]) -> int:
     """
     programs: set[Hashable] = set()
     for source in study.sources:
-        for length in _call_lengths(source.recipe.steps, units[0].chunk):
-            programs.add((source.dataset, source.train, source.recipe, length))
+        for length in _call_lengths(0, source.recipe.steps, units[0].chunk):
+            programs.add((source.dataset, source.train, source.recipe, source.optimizer, length))
     for unit in units:
         # A fused program holds one pool of inputs for each backbone that its cut makes different.
         own = unit.task.first > 0 and unit.first.entry.arm != TRANSFER
         pools = len({cell.seed for cell in unit.cells}) if own else 1
         shape = (unit.runs, pools) if unit.strategy == "fused" else ()
-        for length in _call_lengths(unit.task.steps, unit.chunk):
-            programs.add((unit.task, unit.strategy, unit.first.target, shape, length))
+        for start, stop in itertools.pairwise([*unit.task.bounds, unit.task.steps]):
+            for length in _call_lengths(start, stop, unit.chunk):
+                programs.add((unit.task.at(start), unit.strategy, unit.first.target, shape, length))
     return len(programs)
 
 
-def _call_lengths(steps: int, chunk: int) -> set[int]:
-    return {min(chunk, steps - start) for start in range(0, steps, chunk)}
+def _call_lengths(start: int, stop: int, chunk: int) -> set[int]:
+    return {min(chunk, stop - begin) for begin in range(start, stop, chunk)}
 
 
 def model_of(study: Study, arrays: Arrays) -> Model:
     """The study's architecture for one data set."""
-    rows, columns, channels = (int(size) for size in arrays.image_NHWC.shape[1:])
-    return Model(study.model, study.model_settings, arrays.num_classes, (rows, columns, channels))
+    input_shape = tuple(int(size) for size in arrays.image_NHWC.shape[1:])
+    return Model(study.model, study.model_settings, arrays.num_classes, input_shape)
 
 
 def choose_strategy(study: Study, task: Task, arm: str) -> tuple[str, str]:
@@ -142,6 +144,8 @@ def choose_strategy(study: Study, task: Task, arm: str) -> tuple[str, str]:
     cached = f"{'…'.join(dict.fromkeys((below[0], below[-1])))} frozen: cached; " if below else ""
     if execution.compile == "pmap":
         return "loop", f"{cached}pmap spreads one run over the devices"
+    if len(task.adapted.phases) > 1:
+        return "loop", f"{cached}which leaves move changes on the way"
     if not shares_frozen(task, arm):
         return "loop", f"{cached}each seed has frozen leaves of its own"
     if execution.strategy != "auto":
@@ -163,14 +167,13 @@ def shares_frozen(task: Task, arm: str) -> bool:
     Returns:
       False if any leaf that is used and frozen comes from a seed.
     """
-    model = task.adapted.model
-    used = [
-        path
-        for path, label in task.adapted.labels().items()
-        if label == FROZEN and path.split("/")[1] in model.stages[task.first :]
-    ]
-    fresh = [path for path in used if arm != TRANSFER or any(tree.matches(rule, path) for rule in RESET)]
-    return not fresh
+    adapted = task.adapted
+    below = adapted.model.stages[: task.first]
+    labels = {**adapted.labels(), **adapted.stat_labels()}
+    used = [path for path, label in labels.items() if label == FROZEN and stage_of(path, below) is None]
+    own = [path for path in used if path.startswith("adapters/") or any(tree.matches(rule, path) for rule in RESET)]
+    calibrated = any(method.examples == "target" for method, _ in adapted.parts)
+    return not calibrated and not (used if arm != TRANSFER else own)
 
 
 def steps_per_call(study: Study, model: Model) -> int:

@@ -12,12 +12,11 @@ from tlx.checkpoint import Checkpoints
 from tlx.data.order import index_table
 from tlx.errors import ConfigError
 from tlx.loop import Resident
-from tlx.partition import partition
 from tlx.seeds import derive
 from tlx.state import TrainState, from_tree, make_hyper, to_tree
 from tlx.step import Task, init_state
 from tlx.study.cells import source_identity
-from tlx.study.context import Context, Pretrained, Stopped, fresh_variables, split_stats
+from tlx.study.context import Context, Pretrained, Stopped, fresh_variables
 from tlx.study.plan import model_of, steps_per_call
 from tlx.study.saving import Gate
 from tlx.study.spec import Source
@@ -55,10 +54,10 @@ def pretrain(source: Source, context: Context) -> Pretrained:
     """
     data, recipe = context.sources[source.name], source.recipe
     model = model_of(context.study, data.train)
-    task = Task(Adapted(model, "full"), recipe.optimizer, recipe.steps)
-    params, stats = split_stats(fresh_variables(model, derive(source.seed, "source")))
-    trainable, _ = partition(params, task.adapted.labels())
-    hyper = make_hyper(source.learning_rate, recipe.weight_decay, recipe.label_smoothing)
+    task = Task(Adapted(model, "full"), source.optimizer, recipe.steps)
+    trainable, stats, _ = task.adapted.split(fresh_variables(model, derive(source.seed, "source")))
+    seed = derive(source.seed, "dropout")
+    hyper = make_hyper(source.learning_rate, source.weight_decay, recipe.label_smoothing, seed=seed)
     state = init_state(task, trainable, stats, hyper)
     losses = np.zeros(0, np.float32)
 
@@ -73,9 +72,9 @@ def pretrain(source: Source, context: Context) -> Pretrained:
         raise ConfigError(
             f"config.sources.{source.name}.lr", f"pre-training diverged at {source.learning_rate}; lower it"
         )
-    logits_NC = context.logits(task, state.trainable, {}, state.stats, data.test.image_NHWC)
+    logits_NC = context.logits(task, state.evaluated, {}, state.stats, data.test.image_NHWC)
     accuracy = float(np.mean(np.argmax(logits_NC, axis=-1) == data.test.label_N))
-    leaves = jax.tree.map(jnp.asarray, jax.device_get({**state.trainable, **state.stats}))
+    leaves = jax.tree.map(jnp.asarray, jax.device_get({**state.evaluated, **state.stats}))
     return Pretrained(leaves, tree.digest(leaves), accuracy)
 
 

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tlx.adapt.adapted import Adapted
+from tlx.models.registry import Model
 from tlx.optim import Optimizer
 
 Settings = tuple[tuple[str, Any], ...]
@@ -13,20 +15,16 @@ SCRATCH, RANDOM_FROZEN, TRANSFER = ARMS = ("scratch", "random-frozen", "transfer
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a run is trained; the learning rate comes apart, as it is what the arms may differ in.
+    """How a run is trained, as far as the arms may not differ in it.
 
     Args:
       steps: number of updates.
       batch_size: examples per update, on all devices together.
-      optimizer: how the trainable leaves move.
-      weight_decay: decoupled.
       label_smoothing: 0 to 1.
     """
 
     steps: int
     batch_size: int
-    optimizer: Optimizer
-    weight_decay: float
     label_smoothing: float
 
 
@@ -40,6 +38,8 @@ class Source:
       train: split in TFDS syntax.
       test: split in TFDS syntax.
       recipe: of the pre-training.
+      optimizer: of the pre-training.
+      weight_decay: decoupled.
       learning_rate: of the pre-training.
       seed: of its initial weights and batch order.
     """
@@ -49,6 +49,8 @@ class Source:
     train: str
     test: str
     recipe: Recipe
+    optimizer: Optimizer
+    weight_decay: float
     learning_rate: float
     seed: int
 
@@ -81,6 +83,10 @@ class Entry:
       arm: one of `ARMS`.
       method: registered method.
       settings: a value for each of the method's fields.
+      also: further methods on the same tree, with their settings.
+      batch_stats: what becomes of running statistics, one of `adapt.adapted.STATS`.
+      optimizer: how the trainable leaves move.
+      weight_decay: decoupled.
       learning_rates: the trials of each cell.
     """
 
@@ -88,7 +94,15 @@ class Entry:
     arm: str
     method: str
     settings: Settings
+    also: tuple[tuple[str, Settings], ...]
+    batch_stats: str
+    optimizer: Optimizer
+    weight_decay: float
     learning_rates: tuple[float, ...]
+
+    def adapted(self, model: Model) -> Adapted:
+        """A model seen through this entry's methods."""
+        return Adapted(model, self.method, self.settings, self.also, self.batch_stats)
 
 
 @dataclass(frozen=True)
@@ -104,6 +118,7 @@ class Execution:
       workers: units run at once on a CPU, 0 to let the plan choose.
       eval_batch: examples per call when evaluating.
       every_seconds: unfinished work is saved at most this often; 0 saves after every call.
+      artifacts: whether what each cell trained is kept.
     """
 
     compile: str
@@ -114,6 +129,7 @@ class Execution:
     workers: int
     eval_batch: int
     every_seconds: float
+    artifacts: bool
 
 
 @dataclass(frozen=True)
@@ -129,7 +145,7 @@ class Study:
       entries: ways of adapting; exactly one has the arm `scratch`.
       budgets: numbers of target labels.
       seeds: one cell each.
-      recipe: of the adaptation.
+      recipe: of the adaptation, as far as all entries share it.
       execution: how it is run.
       config: the resolved config, as plain values, for the records.
       command: what the user typed to get this, for the report.

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 
 from tlx import cut, tree
-from tlx.partition import partition
-from tlx.study.context import Context, fresh_variables, split_stats, with_adapters
+from tlx.adapt.anatomy import stage_of
+from tlx.study.calibrate import calibrated
+from tlx.study.context import Context, fresh_variables, with_adapters
 from tlx.study.plan import RESET, Unit
 from tlx.study.pretrain import source_model
 from tlx.study.spec import TRANSFER
@@ -19,9 +20,9 @@ class Start:
     """Where the runs of one seed begin.
 
     Args:
-      trainable: leaves that will move.
-      frozen: leaves that will not, as far as they are needed above the cut.
-      stats: running statistics.
+      trainable: leaves that move in the first phase.
+      frozen: leaves that do not, as far as they are needed above the cut.
+      stats: running statistics that the first phase updates.
       surgery: what was copied from the source, or None.
       inputs: what enters the first stage that runs, by role: images as bytes, or cached activations.
       cached_flops: what caching one example cost, 0 without a cut.
@@ -31,7 +32,7 @@ class Start:
     frozen: dict[str, Any]
     stats: dict[str, Any]
     surgery: Report | None
-    inputs: dict[str, np.ndarray]
+    inputs: dict[str, Any]
     cached_flops: float
 
 
@@ -47,17 +48,15 @@ def starts_of(unit: Unit, context: Context) -> dict[int, Start]:
     """
     task, data = unit.task, context.targets[unit.first.target.name]
     images = {"train": data.train.image_NHWC, "validation": data.validation.image_NHWC, "test": data.test.image_NHWC}
-    labels = task.adapted.labels()
     below = task.adapted.model.stages[: task.first]
-    cache: dict[str, tuple[dict[str, np.ndarray], float]] = {}
+    cache: dict[str, tuple[dict[str, Any], float]] = {}
     starts = {}
     for seed in sorted({cell.seed for cell in unit.cells}):
         variables, report = initial_variables(unit, seed, context)
-        params, stats = split_stats(variables)
-        trainable, frozen = partition(params, labels)
+        trainable, stats, frozen = task.adapted.split(variables, task.at(0).phase)
         inputs, flops = images, 0.0
         if task.first:
-            under = {path: leaf for path, leaf in tree.flatten(frozen).items() if path.split("/")[1] in below}
+            under = {path: leaf for path, leaf in tree.flatten(frozen).items() if stage_of(path, below)}
             name = tree.digest(tree.unflatten(under))
             if name not in cache:
                 cache[name] = _activations(unit, variables, images, context)
@@ -79,18 +78,20 @@ def initial_variables(unit: Unit, seed: int, context: Context) -> tuple[dict[str
       The variables, and the surgery's report for an arm that starts from a source.
     """
     variables: dict[str, Any] = fresh_variables(unit.task.adapted.model, seed)
-    report = None
+    report, source = None, None
     if unit.first.entry.arm == TRANSFER:
         assert unit.first.source is not None
         pretrained = source_model(unit.first.source, context)
-        variables, report = transplant(pretrained.variables, variables, RESET)
+        source = pretrained.variables
+        variables, report = transplant(source, variables, RESET)
         context.say_once(f"{unit.first.source.name} → {unit.first.target.name}: {report.line()}")
-    return with_adapters(unit.task.adapted, variables, seed), report
+    variables = with_adapters(unit.task.adapted, variables, seed, source)
+    return calibrated(unit, variables, seed, context), report
 
 
 def _activations(
     unit: Unit, variables: Any, images: dict[str, np.ndarray], context: Context
-) -> tuple[dict[str, np.ndarray], float]:
+) -> tuple[dict[str, Any], float]:
     inputs, flops = {}, 0.0
     for role, image_NHWC in images.items():
         inputs[role], flops = cut.activations(

@@ -5,9 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from tlx.data.order import index_table, subset
+from tlx import tree
+from tlx.partition import combine
+from tlx.phases import like
 from tlx.seeds import derive
-from tlx.state import TrainState, make_hyper
+from tlx.state import Hyper, TrainState, make_hyper
 from tlx.step import init_state
 from tlx.study.cells import Cell
 from tlx.study.context import Context
@@ -38,7 +40,7 @@ class Trained:
     """A finished training run.
 
     Args:
-      trainable: the leaves that moved.
+      trainable: the leaves that moved, or their running mean where one was kept.
       stats: running statistics.
       losses: of every step, in nats.
       diverged: whether it was stopped by a non-finite loss.
@@ -51,38 +53,35 @@ class Trained:
     diverged: bool
     seconds: float
 
+    def beside(self, start: Start) -> dict[str, Any]:
+        """The leaves that did not move, out of those the run began with."""
+        moved = {**tree.flatten(self.trainable), **tree.flatten(self.stats)}
+        whole = tree.flatten(combine(start.trainable, start.stats, start.frozen))
+        return tree.unflatten({path: leaf for path, leaf in whole.items() if path not in moved})
+
 
 def trials_of(unit: Unit) -> list[Trial]:
     """The unit's runs, in the order they are made."""
     return [Trial(cell, rate) for cell in unit.cells for rate in cell.entry.learning_rates]
 
 
-def batch_table(cell: Cell, context: Context, start: int, stop: int) -> np.ndarray:
-    """Which training examples a cell sees: the same in every arm and at every learning rate.
-
-    Args:
-      cell: its budget and seed decide.
-      context: holds the examples.
-      start: first step.
-      stop: step after the last.
-
-    Returns:
-      Positions in the train split, [steps, batch].
-    """
-    chosen = subset_of(cell, context)
-    order = derive(cell.seed, "order")
-    table: np.ndarray = chosen[index_table(len(chosen), context.study.recipe.batch_size, order, start, stop)]
-    return table
-
-
-def subset_of(cell: Cell, context: Context) -> np.ndarray:
-    """The labelled examples a cell may use, as positions in the train split."""
-    label_N = context.targets[cell.target.name].train.label_N
-    return subset(label_N, cell.budget, derive(cell.seed, "subset"))
-
-
 def fresh_state(unit: Unit, trial: Trial, start: Start, context: Context) -> TrainState:
     """A trial's state before its first step."""
-    recipe = context.study.recipe
-    hyper = make_hyper(trial.learning_rate, recipe.weight_decay, recipe.label_smoothing)
-    return init_state(unit.task, start.trainable, start.stats, hyper)
+    return init_state(unit.task.at(0), start.trainable, start.stats, _hyper(unit, trial, context))
+
+
+def state_after(
+    unit: Unit, trial: Trial, start: Start, step: int, context: Context
+) -> tuple[TrainState, dict[str, Any]]:
+    """A state shaped as a trial's is after some steps, and the leaves that do not move then."""
+    whole = combine(start.trainable, start.stats, start.frozen)
+    return like(unit.task, whole, _hyper(unit, trial, context), step)
+
+
+def _hyper(unit: Unit, trial: Trial, context: Context) -> Hyper:
+    return make_hyper(
+        trial.learning_rate,
+        unit.first.entry.weight_decay,
+        context.study.recipe.label_smoothing,
+        seed=derive(trial.cell.seed, "dropout"),
+    )

@@ -15,14 +15,17 @@ from tlx.checkpoint import Checkpoints
 from tlx.records import Records
 from tlx.study.at_once import run_at_once
 from tlx.study.cells import Cell, TargetData
+from tlx.study.combine import combined, predictions
 from tlx.study.context import Context
 from tlx.study.cost import size_of, step_flops
+from tlx.study.examples import subset_of
 from tlx.study.in_turn import run_in_turn
+from tlx.study.keep import keep
 from tlx.study.plan import Unit
 from tlx.study.pretrain import lineage
 from tlx.study.select import BY, Validation, select, validate
 from tlx.study.starts import Start, starts_of
-from tlx.study.trials import Trained, subset_of, trials_of
+from tlx.study.trials import Trained, trials_of
 
 # Points of a stored learning curve; the loss at each is the mean since the one before.
 CURVE_POINTS = 20
@@ -50,7 +53,10 @@ def run_unit(unit: Unit, context: Context) -> None:
             if records.has(cell.id):
                 continue
             mine = [result for result in results if result.seed == cell.seed]
-            record = _record(unit, cell, mine, rate, starts[cell.seed], done, context)
+            run, chosen = combined(unit, cell, starts[cell.seed], mine, rate, done, context)
+            record = _record(unit, cell, mine, chosen, run, starts[cell.seed], context)
+            if context.study.execution.artifacts:
+                keep(unit, cell, run, record["lineage"], context)
             seconds = sum(done[trial.key].seconds for trial in trials_of(unit) if trial.cell is cell)
             records.publish(record, {"id": cell.id, "wall_s": round(seconds, 4)})
     if folder.exists():
@@ -65,7 +71,7 @@ def _validate(
     for trial in trials_of(unit):
         if trial.cell in cells:
             run, start = done[trial.key], starts[trial.cell.seed]
-            logits_NC = context.logits(unit.task, run.trainable, start.frozen, run.stats, start.inputs["validation"])
+            logits_NC = predictions(unit, run, start, "validation", context)
             results.append(validate(trial.cell.seed, trial.learning_rate, run.diverged, logits_NC, label_N))
     return results
 
@@ -74,14 +80,12 @@ def _record(
     unit: Unit,
     cell: Cell,
     trials: list[Validation],
-    rate: float,
+    chosen: Validation,
+    run: Trained,
     start: Start,
-    done: dict[str, Trained],
     context: Context,
 ) -> dict[str, Any]:
     data = context.targets[cell.target.name]
-    run = next(done[t.key] for t in trials_of(unit) if t.cell is cell and t.learning_rate == rate)
-    chosen = next(trial for trial in trials if trial.learning_rate == rate)
     source = context.pretrained[cell.source.name] if cell.source else None
     result = _score(unit, run, start, chosen, data, context)
     return {
@@ -101,7 +105,7 @@ def _record(
             }
             for trial in trials
         ],
-        "selected": {"lr": rate, "by": BY},
+        "selected": {"lr": chosen.learning_rate, "by": BY},
         "result": result,
         "curve": _curve(run.losses),
         "cost": _cost(unit, start, context),
@@ -119,7 +123,7 @@ def _score(
     empty = dict.fromkeys(("test_accuracy", "test_loss", "val_accuracy", "test_correct"))
     if chosen.accuracy is None:
         return {**empty, "test_examples": size}
-    logits_NC = context.logits(unit.task, run.trainable, start.frozen, run.stats, start.inputs["test"])
+    logits_NC = predictions(unit, run, start, "test", context)
     if not np.all(np.isfinite(logits_NC)):
         return {**empty, "test_examples": size}
     accuracy, loss = losses.accuracy_and_loss(logits_NC, data.test.label_N)

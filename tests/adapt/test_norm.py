@@ -1,0 +1,37 @@
+"""Norm tuning: the scales and biases of every model's norms, and what their running statistics do."""
+
+import dataclasses
+
+import pytest
+from tiny import adapt, tiny_model
+
+from tlx.models.registry import MODELS
+
+NORMS = {
+    "vit": ["block_0/norm1", "block_0/norm2", "block_1/norm1", "block_1/norm2", "pool/norm"],
+    "bert": ["embed/norm", "block_0/norm1", "block_0/norm2", "block_1/norm1", "block_1/norm2"],
+    "resnet": [
+        "stem/norm1",
+        "block_0/norm1",
+        "block_0/norm2",
+        "block_1/norm1",
+        "block_1/norm2",
+        "block_1/shortcut_norm",
+    ],
+}
+
+
+@pytest.mark.parametrize("model", sorted(MODELS))
+def test_scales_and_biases_of_norms_move_and_the_head(model: str) -> None:
+    labels = adapt("norm", tiny_model(model)).labels()
+    norms = {f"params/{norm}/{leaf}" for norm in NORMS[model] for leaf in ("scale", "bias")}
+    assert {path for path, label in labels.items() if label == "train"} == norms
+    heads = {"params/head/bias", "params/head/kernel"}
+    assert {path for path, label in labels.items() if label != "frozen"} == norms | heads
+
+
+def test_running_statistics_follow_the_norms_unless_told_otherwise() -> None:
+    adapted = adapt("norm", tiny_model("resnet"))
+    assert set(adapted.stat_labels().values()) == {"stats"} and len(adapted.stat_labels()) == 12
+    still = dataclasses.replace(adapted, stats="frozen_stats")
+    assert set(still.stat_labels().values()) == {"frozen"}

@@ -1,0 +1,291 @@
+"""Adapters that PEFT wrote, read into tlx: equal logits, and from there equal losses and leaves when trained.
+
+transformers and PEFT run `peft_side.py` in a process and an environment of their own, named by TLX_TORCH_PYTHON;
+`.ci/parity` makes both. What goes to and fro are arrays, and PEFT's own files.
+"""
+
+import functools
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from einops import rearrange
+
+from tlx import tree
+from tlx.adapt.adapted import Adapted
+from tlx.adapt.prefix import drop_reparam
+from tlx.adapt.registry import METHODS
+from tlx.fields import check_fields
+from tlx.models.registry import MODELS, Model
+from tlx.optim import Optimizer
+from tlx.partition import combine
+from tlx.state import make_hyper
+from tlx.step import Task, init_state, train_step
+
+pytestmark = pytest.mark.parity
+
+SCRIPT = Path(__file__).with_name("peft_side.py")
+INTERPRETER = "TLX_TORCH_PYTHON"
+
+STEPS, BATCH, LENGTH, CLIP = 10, 8, 7, 0.5
+LEARNING_RATES = {"adamw": 0.01, "sgd": 0.1}
+# As in `peft_side.py`.
+VOCAB, PAD, DEPTH, CLASSES = 50, 0, 2, 5
+BERT = {"vocab": VOCAB, "positions": 16, "width": 16, "depth": DEPTH, "heads": 2, "hidden": 32}
+BERT |= {"dropout": 0.0, "pad": PAD}
+
+LOW_RANK = {"rank": 2, "alpha": 6.0, "target": r".*/(query|value)"}
+# PEFT's configurations by the names they have in `peft_side.py`, and the methods that they are in tlx.
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "full": ("full", {}),
+    "lora": ("lora", LOW_RANK),
+    "rslora": ("rslora", LOW_RANK),
+    "dora": ("dora", LOW_RANK),
+    "ia3": ("ia3", {"outputs": r".*/(key|value)", "inputs": r".*/mlp/down"}),
+    "ia3_as_peft": ("ia3", {"outputs": r".*/(key|value)", "inputs": r".*/(attention/out|mlp/down)"}),
+    # PEFT has BERT pool what stands first, which is a prompt.
+    "prompt": ("prompt", {"length": 4, "pool": "prompt"}),
+    # PEFT has positions begin after the prefix.
+    "prefix": ("ptuning_v2", {"length": 4, "offset_positions": True}),
+    "prefix_projected": ("prefix", {"length": 4, "offset_positions": True, "reparam": 8}),
+}
+# SGD's steps follow the gradient's size, Adam's do not.
+RUNS = [*((case, "sgd") for case in CASES), *((case, "adamw") for case in ("full", "lora", "dora", "ia3"))]
+
+# Largest differences seen: 1.5e-6 in logits of up to 3, 2e-6 of a loss, 2e-5 of the way a leaf went.
+LOGITS, LOSS, LEAF = 5e-6, 1e-5, 1e-4
+# Softmax ignores what a key's bias adds to every score alike: its gradient is rounding, which Adam blows up.
+WITHOUT_EFFECT = "attention/key/bias"
+
+Leaves = dict[str, np.ndarray]
+
+# Modules of transformers, and where they are in tlx.
+MODULES = {
+    r"bert\.embeddings\.word_embeddings": r"embed/word",
+    r"bert\.embeddings\.position_embeddings": r"embed/position",
+    r"bert\.embeddings\.token_type_embeddings": r"embed/type",
+    r"bert\.embeddings\.LayerNorm": r"embed/norm",
+    r"bert\.encoder\.layer\.(\d+)\.attention\.self\.(query|key|value)": r"block_\1/attention/\2",
+    r"bert\.encoder\.layer\.(\d+)\.attention\.output\.dense": r"block_\1/attention/out",
+    r"bert\.encoder\.layer\.(\d+)\.attention\.output\.LayerNorm": r"block_\1/norm1",
+    r"bert\.encoder\.layer\.(\d+)\.intermediate\.dense": r"block_\1/mlp/up",
+    r"bert\.encoder\.layer\.(\d+)\.output\.dense": r"block_\1/mlp/down",
+    r"bert\.encoder\.layer\.(\d+)\.output\.LayerNorm": r"block_\1/norm2",
+    r"bert\.pooler\.dense": r"pool/dense",
+    r"classifier": r"head",
+}
+# Where the prefixes of keys and of values stand.
+PREFIXES = ("key/prefix_key", "value/prefix_value")
+
+
+def adapted(case: str, **changes: Any) -> Adapted:
+    """The model and the method of a case; `changes` replace the method's settings."""
+    method, settings = CASES[case]
+    of_method = check_fields("method", METHODS[method].fields, {**settings, **changes})
+    of_model = check_fields("model", MODELS["bert"].fields, BERT)
+    model = Model("bert", tuple(sorted(of_model.items())), CLASSES, (LENGTH,))
+    return Adapted(model, method, tuple(sorted(of_method.items())))
+
+
+@functools.cache
+def batches() -> Leaves:
+    """Sequences of all lengths, filled up with padding."""
+    rng = np.random.default_rng(1)
+    ids = rng.integers(1, VOCAB, (STEPS, BATCH, LENGTH))
+    length = rng.integers(1, LENGTH + 1, (STEPS, BATCH, 1))
+    ids = np.where(np.arange(LENGTH) < length, ids, PAD)
+    label = rng.integers(0, CLASSES, (STEPS, BATCH))
+    return {"ids": ids.astype(np.int32), "label": label.astype(np.int32)}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What PEFT makes of every case, all in one process."""
+    if not (python := os.environ.get(INTERPRETER)):
+        pytest.fail(f"{INTERPRETER} must name a Python that has torch and peft; .ci/parity makes one")
+    folder = tmp_path_factory.mktemp("peft")
+    np.savez(folder / "batches.npz", **batches(), **LEARNING_RATES, clip_norm=CLIP)
+    subprocess.run([python, "-I", str(SCRIPT), str(folder)], check=True, timeout=300)
+    return folder
+
+
+def read(file: Path) -> Leaves:
+    """The tensors in a safetensors file: the header's length in 8 bytes, the header in JSON, the numbers."""
+    raw = file.read_bytes()
+    start = 8 + int.from_bytes(raw[:8], "little")
+    header = json.loads(raw[8:start])
+    del header["__metadata__"]
+    assert {about["dtype"] for about in header.values()} == {"F32"}
+    return {
+        name: np.ndarray(about["shape"], "<f4", raw, start + about["data_offsets"][0]) for name, about in header.items()
+    }
+
+
+def to_tlx(tensors: Leaves) -> Leaves:
+    """Tensors under their names in transformers or in PEFT's files, as leaves of tlx."""
+    leaves = {}
+    for name, tensor in tensors.items():
+        if name == "prompt_embeddings":
+            leaves |= prompts(tensor)
+            continue
+        found = re.fullmatch(r"(?:base_model\.(?:model\.)?)?(.+?)\.((?:lora_[AB]\.)?\w+)", name)
+        assert found, name
+        module, own = found.groups()
+        (path,) = {
+            re.sub(pattern, where, module) for pattern, where in MODULES.items() if re.fullmatch(pattern, module)
+        }
+        collection, leaf, value = leaf_of(path, own, tensor)
+        leaves[f"{collection}/{path}/{leaf}"] = value
+    return leaves
+
+
+def leaf_of(path: str, own: str, tensor: np.ndarray) -> tuple[str, str, np.ndarray]:
+    """Collection, name and value in tlx of a module's tensor."""
+    match own:
+        case "lora_A.weight":
+            return "adapters", "lora_a", tensor.T
+        case "lora_B.weight":
+            return "adapters", "lora_b", tensor.T
+        case "lora_magnitude_vector":
+            return "adapters", "lora_magnitude", tensor
+        case "ia3_l":
+            return "adapters", "ia3_in" if len(tensor) == 1 else "ia3_out", rearrange(tensor, "a b -> (a b)")
+        case "weight" if re.search(r"/norm\d?$", path):
+            return "params", "scale", tensor
+        case "weight" if path.startswith("embed/"):
+            return "params", "embedding", tensor
+        case "weight":
+            return "params", "kernel", tensor.T
+    assert own == "bias", own
+    return "params", "bias", tensor
+
+
+def prompts(rows: np.ndarray) -> Leaves:
+    """What stands before the words, [tokens, width], or before keys and values, [tokens, layers × 2 × width]."""
+    if rows.shape[1] == BERT["width"]:
+        return {"adapters/embed/word/prompt": rows}
+    of_layers = rearrange(rows, "p (l s d) -> l s p d", l=DEPTH, s=2)
+    return {
+        f"adapters/block_{i}/attention/{at}": prefix
+        for i, of_layer in enumerate(of_layers)
+        for at, prefix in zip(PREFIXES, of_layer, strict=True)
+    }
+
+
+def network(tensors: Leaves) -> Leaves:
+    """The network that makes prefixes: its last layer is cut into those of all keys and values."""
+    kernels = rearrange(tensors["transform.2.weight"], "(l s d) h -> l s h d", l=DEPTH, s=2)
+    biases = rearrange(tensors["transform.2.bias"], "(l s d) -> l s d", l=DEPTH, s=2)
+    leaves = {
+        "adapters/prefix/embedding": tensors["embedding.weight"],
+        "adapters/prefix/first/kernel": tensors["transform.0.weight"].T,
+        "adapters/prefix/first/bias": tensors["transform.0.bias"],
+    }
+    for i in range(DEPTH):
+        for s, at in enumerate(PREFIXES):
+            leaves[f"adapters/block_{i}/attention/{at}/kernel"] = kernels[i, s]
+            leaves[f"adapters/block_{i}/attention/{at}/bias"] = biases[i, s]
+    return leaves
+
+
+def as_saved(case: str, leaves: Leaves) -> Leaves:
+    """The leaves that PEFT would save: prefixes, but not the network that makes them."""
+    if case != "prefix_projected":
+        return leaves
+    nested = tree.unflatten({path: jnp.asarray(leaf) for path, leaf in leaves.items()})
+    return tree.flatten({**nested, "adapters": drop_reparam(nested["adapters"])})
+
+
+def part(case: str, name: str, folder: Path) -> Leaves:
+    """What `done.npz` has under `name/`."""
+    with np.load(folder / case / "done.npz") as done:
+        return {key.removeprefix(f"{name}/"): done[key] for key in done if key.startswith(f"{name}/")}
+
+
+def logits_of(case: str, folder: Path) -> np.ndarray:
+    with np.load(folder / case / "done.npz") as done:
+        return done["logits"]
+
+
+def saved(case: str, folder: Path) -> Leaves:
+    """The base model's leaves, and those that PEFT's file adds or has in their place."""
+    with np.load(folder / "base.npz") as base:
+        leaves = to_tlx(dict(base))
+    return leaves if case == "full" else {**leaves, **to_tlx(read(folder / case / "adapter_model.safetensors"))}
+
+
+def start_of(case: str, folder: Path) -> Leaves:
+    """All leaves before the first step."""
+    leaves = saved(case, folder)
+    if case != "prefix_projected":
+        return leaves
+    unadapted = {path: leaf for path, leaf in leaves.items() if path.startswith("params/")}
+    return {**unadapted, **network(part(case, "network", folder))}
+
+
+def tlx_run(case: str, optimizer: str, start: Leaves) -> tuple[list[float], Leaves]:
+    """The loss at every step, and the leaves at the end."""
+    rule = Optimizer(name=optimizer, clip_norm=CLIP, warmup=0.0, schedule="constant")
+    task = Task(adapted(case), rule, steps=STEPS)
+    trainable, stats, frozen = task.adapted.split(tree.unflatten(start))
+    state = init_state(task, trainable, stats, make_hyper(LEARNING_RATES[optimizer]))
+    step, losses = jax.jit(functools.partial(train_step, task)), []
+    for ids, label in zip(batches()["ids"], batches()["label"], strict=True):
+        state, loss = step(state, frozen, {"input": jnp.asarray(ids), "label": jnp.asarray(label)})
+        losses.append(float(loss))
+    return losses, {path: np.asarray(leaf) for path, leaf in tree.flatten(combine(state.trainable, frozen)).items()}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_files_hold_the_leaves_of_the_method_and_no_others(case: str, folder: Path) -> None:
+    start, found = start_of(case, folder), saved(case, folder)
+    assert shapes(start) == shapes(tree.flatten(adapted(case).abstract()))
+    assert shapes(as_saved(case, start)) == shapes(found)
+    for path, leaf in as_saved(case, start).items():
+        np.testing.assert_allclose(leaf, found[path], rtol=0, atol=LOGITS, err_msg=path)
+
+
+def shapes(leaves: Leaves) -> dict[str, tuple[int, ...]]:
+    return {path: tuple(leaf.shape) for path, leaf in leaves.items()}
+
+
+def tlx_logits(case: str, folder: Path, **changes: Any) -> np.ndarray:
+    variables = tree.unflatten({path: jnp.asarray(leaf) for path, leaf in start_of(case, folder).items()})
+    logits, _ = jax.jit(adapted(case, **changes).apply)(variables, jnp.asarray(batches()["ids"][0]))
+    return np.asarray(logits)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_an_adapter_from_peft_computes_in_tlx_what_it_does_there(case: str, folder: Path) -> None:
+    want = logits_of(case, folder)
+    np.testing.assert_allclose(tlx_logits(case, folder), want, rtol=0, atol=LOGITS)
+    assert np.ptp(want) > 1
+    assert case == "full" or np.abs(want - logits_of("full", folder)).max() > 0.1
+
+
+@pytest.mark.parametrize(("case", "change"), [("prompt", {"pool": "class"}), ("prefix", {"offset_positions": False})])
+def test_only_with_the_habits_of_peft_are_the_numbers_those_of_peft(
+    case: str, change: dict[str, Any], folder: Path
+) -> None:
+    assert np.abs(tlx_logits(case, folder, **change) - logits_of(case, folder)).max() > 0.01
+
+
+@pytest.mark.parametrize(("case", "optimizer"), RUNS)
+def test_training_goes_on_as_it_does_in_peft(case: str, optimizer: str, folder: Path) -> None:
+    start = saved(case, folder)
+    losses, end = tlx_run(case, optimizer, start_of(case, folder))
+    want = part(case, optimizer, folder)
+    np.testing.assert_allclose(losses, want.pop("losses"), rtol=LOSS)
+    moved, got = to_tlx(want), as_saved(case, end)
+    for path, leaf in moved.items():
+        if not path.endswith(WITHOUT_EFFECT):
+            way = np.linalg.norm(leaf - start[path])
+            assert np.linalg.norm(got[path] - leaf) <= LEAF * way, path
+    assert [path for path in start if path not in moved and (got[path] != start[path]).any()] == []

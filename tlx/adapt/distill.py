@@ -1,0 +1,100 @@
+"""Distillation from the source model: what it said of an input, or the features it saw, is kept.
+
+Shape suffixes: B examples, D features, C classes of the source.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from tlx.adapt.anatomy import Anatomy, Base
+from tlx.adapt.hooks import Moment
+from tlx.adapt.method import EVERYTHING, Defaults, Method, Settings
+from tlx.errors import ConfigError
+from tlx.fields import Field
+from tlx.models.registry import Model
+from tlx.partition import Rules
+
+
+def _rules(settings: Settings, anatomy: Anatomy) -> Rules:
+    return (("adapters/source_head/.*", "adapter"), *EVERYTHING) if settings["logit"] else EVERYTHING
+
+
+def grow(settings: Settings, base: Base, key: jax.Array) -> dict[str, Any]:
+    """The source model as it is, and a copy of its head that moves.
+
+    Args:
+      settings: `logit`, `feature`.
+      base: the model and its source.
+      key: not used.
+
+    Returns:
+      `reference/teacher`, the source's leaves; `adapters/source_head` where `logit` is not 0.
+
+    Raises:
+      ConfigError: there is nothing to distil.
+    """
+    if not settings["logit"] and not settings["feature"]:
+        raise ConfigError("logit", "expected logit or feature above 0, got 0 for both")
+    copy = jax.tree.map(jnp.copy, base.source)
+    found: dict[str, Any] = {"reference": {"teacher": copy}}
+    if settings["logit"]:
+        found["adapters"] = {"source_head": jax.tree.map(jnp.copy, base.source["params"]["head"])}
+    return found
+
+
+def _head(model: Model, leaves: dict[str, Any], features: Any) -> jax.Array:
+    """Logits [B, C] of a head with other classes than the model's."""
+    last = len(model.stages)
+    module = replace(model, num_classes=leaves["bias"].shape[-1]).module
+    logits_BC: Any = module.apply({"params": {"head": leaves}}, features, last - 1, last)
+    return jnp.asarray(logits_BC)
+
+
+def penalty(settings: Settings, moment: Moment) -> jax.Array:
+    """The divergence of the logits from the teacher's and the distance of the features from its features.
+
+    Args:
+      settings: `logit`, `feature`, their weights; `temperature`.
+      moment: features and variables; the teacher reads the same input in evaluation mode.
+
+    Returns:
+      `logit · T² · KL(teacher ‖ student)` in nats, both softened by T, plus `feature` times the mean squared
+      difference of what enters the head; means over the batch.
+
+    Source: Hinton et al. (2015), section 2, for the divergence; Li and Hoiem (2016), equation 2, for the student's own
+      copy of the source's head; Romero et al. (2015), equation 3, for the features, here those before the head, without
+      a regressor. Li and Hoiem use the cross-entropy, whose gradient is the same, without T².
+    """
+    teacher, last = moment.variables["reference"]["teacher"], len(moment.model.stages) - 1
+    seen = {key: teacher[key] for key in ("params", "batch_stats") if key in teacher}
+    features_BD = jax.lax.stop_gradient(moment.model.module.apply(seen, moment.batch["input"], moment.first, last))
+    total = jnp.zeros(())
+    if settings["logit"]:
+        t = settings["temperature"]
+        said_BC = _head(moment.model, teacher["params"]["head"], features_BD) / t
+        says_BC = _head(moment.model, moment.variables["adapters"]["source_head"], moment.features) / t
+        log_p_BC, log_q_BC = jax.nn.log_softmax(jax.lax.stop_gradient(said_BC)), jax.nn.log_softmax(says_BC)
+        divergence_B = jnp.sum(jnp.exp(log_p_BC) * (log_p_BC - log_q_BC), axis=-1)
+        total = total + settings["logit"] * t**2 * jnp.mean(divergence_B)
+    if settings["feature"]:
+        total = total + settings["feature"] * jnp.mean(jnp.square(moment.features - features_BD))
+    return total
+
+
+DISTILL = Method(
+    name="distill",
+    paper="Li and Hoiem, 2016",
+    trains="everything, held near what the source model says of the same inputs",
+    fields={
+        "logit": Field(1.0, "weight of the divergence from the source's predictions", low=0.0, high=1e6),
+        "feature": Field(0.0, "weight of the squared distance from the source's features", low=0.0, high=1e6),
+        "temperature": Field(2.0, "what the logits are divided by before they are compared", low=0.1, high=1e3),
+    },
+    defaults=Defaults((1e-4, 3e-4, 1e-3), weight_decay=0.01),
+    rules=_rules,
+    grow=grow,
+    penalty=penalty,
+)

@@ -1,0 +1,118 @@
+"""The forward pass of a model with its methods' interceptors and stage wrappers around it."""
+
+import functools
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from tlx import tree
+from tlx.adapt.hooks import Pass
+from tlx.adapt.method import Interceptor, Method
+from tlx.models.registry import Model
+
+COLLECTIONS = ("params", "adapters", "batch_stats")
+
+
+def run(
+    model: Model,
+    parts: tuple[tuple[Method, dict[str, Any]], ...],
+    variables: dict[str, Any],
+    x: Any,
+    first: int,
+    last: int,
+    *,
+    scale: jax.Array | float,
+    train: bool = False,
+    rng: jax.Array | None = None,
+    updating: frozenset[str] = frozenset(),
+) -> tuple[Any, dict[str, Any]]:
+    """Stages `first` to `last` of a model, adapted.
+
+    Args:
+      model: the architecture.
+      parts: the methods and their settings.
+      variables: all leaves.
+      x: what flows into stage `first`.
+      first: index of the first stage.
+      last: index after the last one.
+      scale: factor on the adapters' effect.
+      train: whether this is a training step.
+      rng: key for dropout.
+      updating: paths of the running statistics that are updated; the other norms use theirs as they are.
+
+    Returns:
+      What flows out, and the updated statistics.
+    """
+    leaves = {key: variables[key] for key in COLLECTIONS if key in variables}
+    context = Pass(model, scale, leaves.get("adapters", {}), train)
+    wrappers = [method.around(settings, context) for method, settings in parts if method.around]
+    settings_of: dict[str, Any] = {"train": train}
+    if rng is not None:
+        settings_of["rngs"] = {"dropout": rng}
+    changed: dict[str, Any] = {}
+
+    def stages(x: Any, first: int, last: int) -> Any:
+        nonlocal leaves
+        if not updating:
+            return model.module.apply(leaves, x, first, last, **settings_of)
+        out, new = model.module.apply(leaves, x, first, last, mutable=["batch_stats"], **settings_of)
+        changed.update({path: leaf for path, leaf in tree.flatten(dict(new)).items() if path in updating})
+        leaves = {**leaves, **new}
+        return out
+
+    with ExitStack() as stack:
+        for method, settings in parts:
+            if method.interceptor:
+                stack.enter_context(nn.intercept_methods(method.interceptor(settings, context)))
+        if "batch_stats" in variables:
+            stack.enter_context(nn.intercept_methods(_batch_norm(updating)))
+        if not wrappers:
+            return stages(x, first, last), tree.unflatten(changed)
+        for k in range(first, last):
+            x = _wrapped(wrappers, k, functools.partial(stages, first=k, last=k + 1))(x)
+    return x, tree.unflatten(changed)
+
+
+def _wrapped(wrappers: list[Any], k: int, stage: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    for wrapper in wrappers:
+        stage = functools.partial(wrapper, k, stage)
+    return stage
+
+
+def _batch_norm(updating: frozenset[str]) -> Interceptor:
+    def use_running_average_where_frozen(layer: Any, args: Any, kwargs: Any, context: Any) -> Any:
+        if isinstance(context.module, nn.BatchNorm) and context.method_name == "__call__":
+            path = "/".join(("batch_stats", *context.module.path, "mean"))
+            kwargs = {**kwargs, "use_running_average": kwargs["use_running_average"] or path not in updating}
+        return layer(*args, **kwargs)
+
+    return use_running_average_where_frozen
+
+
+def added_by(interceptor: Interceptor, model: Model, variables: dict[str, Any], key: jax.Array) -> dict[str, Any]:
+    """The adapters an interceptor creates on a forward pass over one example of zeros or pads.
+
+    Args:
+      interceptor: of a method.
+      model: the architecture.
+      variables: its leaves.
+      key: adapters are drawn from it and from their module's path.
+
+    Returns:
+      The `adapters` collection, empty if nothing was added.
+    """
+    leaves = {name: variables[name] for name in COLLECTIONS if name in variables}
+    with nn.intercept_methods(interceptor):
+        _, added = model.module.apply(leaves, model.example(), mutable=["adapters"], rngs={"adapters": key})
+    found: dict[str, Any] = dict(added).get("adapters", {})
+    return found
+
+
+def fresh_stats(stats: dict[str, Any]) -> dict[str, Any]:
+    """Running statistics of a norm that has seen nothing: mean 0, variance 1."""
+    fresh = {"mean": jnp.zeros_like, "var": jnp.ones_like}
+    return tree.unflatten({path: fresh[path.rpartition("/")[2]](leaf) for path, leaf in tree.flatten(stats).items()})

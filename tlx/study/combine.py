@@ -1,0 +1,89 @@
+"""From a cell's trials to the leaves that are scored: the chosen trial's, or a combination of several."""
+
+from dataclasses import replace
+from typing import Any
+
+import jax
+import numpy as np
+
+from tlx import tree
+from tlx.adapt.hooks import Candidates
+from tlx.losses import accuracy_and_loss
+from tlx.partition import combine as union
+from tlx.seeds import derive
+from tlx.study.cells import Cell
+from tlx.study.context import Context
+from tlx.study.plan import Unit
+from tlx.study.select import Validation, validate
+from tlx.study.starts import Start
+from tlx.study.trials import Trained, trials_of
+
+
+def predictions(unit: Unit, run: Trained, start: Start, role: str, context: Context) -> np.ndarray:
+    """Logits of a finished run, [examples, classes].
+
+    Args:
+      unit: names the task.
+      run: its leaves.
+      start: the leaves beside them, and the inputs.
+      role: `validation` or `test`.
+      context: of the study.
+    """
+    return context.logits(unit.task, run.trainable, run.beside(start), run.stats, start.inputs[role])
+
+
+def combined(
+    unit: Unit,
+    cell: Cell,
+    start: Start,
+    results: list[Validation],
+    rate: float,
+    done: dict[str, Trained],
+    context: Context,
+) -> tuple[Trained, Validation]:
+    """What a cell is scored with.
+
+    Args:
+      unit: names the methods; at most one of them combines.
+      cell: the cell.
+      start: where its runs began.
+      results: its trials on the validation split.
+      rate: the learning rate that was chosen.
+      done: finished runs by trial key.
+      context: of the study.
+
+    Returns:
+      The leaves and their validation result; the chosen trial's own where no method combines. A combination keeps
+      the chosen trial's statistics and counts as its learning rate.
+    """
+    trials = [trial for trial in trials_of(unit) if trial.cell is cell]
+    runs, by_rate = [done[trial.key] for trial in trials], {result.learning_rate: result for result in results}
+    chosen = next(i for i, trial in enumerate(trials) if trial.learning_rate == rate)
+    hooks = [(method.combine, settings) for method, settings in unit.task.adapted.parts if method.combine]
+    if not hooks or by_rate[rate].accuracy is None:
+        return runs[chosen], by_rate[rate]
+    label_N = context.targets[cell.target.name].validation.label_N
+    good = [i for i, trial in enumerate(trials) if by_rate[trial.learning_rate].accuracy is not None]
+
+    def score(leaves: dict[str, Any]) -> float:
+        logits_NC = predictions(unit, replace(runs[chosen], trainable=leaves), start, "validation", context)
+        return accuracy_and_loss(logits_NC, label_N)[0] if np.all(np.isfinite(logits_NC)) else 0.0
+
+    candidates = Candidates(
+        start=_part(start, runs[chosen]),
+        tuned=[runs[i].trainable for i in good],
+        accuracy=np.array([by_rate[trials[i].learning_rate].accuracy for i in good], np.float64),
+        chosen=good.index(chosen),
+        evaluate=score,
+        key=jax.random.key(derive(cell.seed, "combine")),
+    )
+    ((hook, settings),) = hooks
+    run = replace(runs[chosen], trainable=jax.device_get(hook(settings, candidates)))
+    logits_NC = predictions(unit, run, start, "validation", context)
+    return run, validate(cell.seed, rate, False, logits_NC, label_N)
+
+
+def _part(start: Start, run: Trained) -> dict[str, Any]:
+    """The leaves that a run moved, as they were at the start."""
+    whole = tree.flatten(union(start.trainable, start.stats, start.frozen))
+    return tree.unflatten({path: whole[path] for path in tree.flatten(run.trainable)})
