@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 from ml_collections import ConfigDict
 
+from tlx.adapt.adapted import Adapted
 from tlx.build import build
 from tlx.config import load
+from tlx.models.registry import Model
 from tlx.optim import Optimizer
 from tlx.study.spec import ARMS, Execution, Recipe, Source, Study, Target
 
@@ -32,22 +34,28 @@ def holds(value: Any, kind: type) -> bool:
 
 def test_a_config_becomes_plain_values(study: Study) -> None:
     assert (study.name, study.model, study.command) == ("small", "vit", "tlx run small.py")
-    assert study.model_settings == (("depth", 2), ("heads", 2), ("mlp_ratio", 4), ("patch", 7), ("width", 16))
+    assert dict(study.model_settings) == {
+        **{"depth": 2, "heads": 2, "mlp_ratio": 4, "patch": 7, "width": 16},
+        **{"dropout": 0.0, "remat": False, "scan": False},
+    }
+    assert [name for name, _ in study.model_settings] == sorted(dict(study.model_settings))
     assert study.sources == (
         Source(
             name="upper",
             dataset="digits",
             train="train[:200]",
             test="test[:50]",
-            recipe=Recipe(steps=4, batch_size=32, optimizer=Optimizer(), weight_decay=0.01, label_smoothing=0.0),
+            recipe=Recipe(steps=4, batch_size=32, label_smoothing=0.0),
+            optimizer=Optimizer(),
+            weight_decay=0.01,
             learning_rate=2e-3,
             seed=0,
         ),
     )
     assert study.targets == (Target("lower", "digits", "train[700:800]", "train[900:950]", "test[50:]"),)
     assert study.budgets == (10, 20, 40) and study.seeds == (0, 1, 2)
-    assert study.recipe == Recipe(4, 8, Optimizer(), 0.01, 0.0)
-    assert study.execution == Execution("jit", -1, 1, "auto", 0, 0, 200, 30.0)
+    assert study.recipe == Recipe(4, 8, 0.0)
+    assert study.execution == Execution("jit", -1, 1, "auto", 0, 0, 200, 30.0, False)
     assert not holds(study, ConfigDict)
 
 
@@ -61,8 +69,15 @@ def test_entries_come_baselines_first_then_by_name(study: Study) -> None:
     ]
     assert [ARMS.index(entry.arm) for entry in study.entries] == [0, 1, 2, 2, 2]
     lora = study.entries[3]
-    assert lora.settings == (("alpha", 8.0), ("rank", 4), ("target", ".*/(query|value)"))
+    assert lora.settings == (("alpha", 8.0), ("dropout", 0.0), ("rank", 4), ("target", ""))
     assert lora.learning_rates == (3e-3, 1e-2)
+    assert (lora.also, lora.batch_stats) == ((), "auto")
+
+
+def test_an_entry_is_a_model_seen_through_its_methods(study: Study) -> None:
+    lora = dataclasses.replace(study.entries[3], also=(("norm", ()),), batch_stats="frozen_stats")
+    model = Model(study.model, study.model_settings, 10, (28, 28, 1))
+    assert lora.adapted(model) == Adapted(model, "lora", lora.settings, (("norm", ()),), "frozen_stats")
 
 
 def test_every_field_of_the_config_reaches_its_place() -> None:
@@ -72,12 +87,20 @@ def test_every_field_of_the_config_reaches_its_place() -> None:
         "train.clip_norm": 2.0,
         "train.warmup": 0.25,
         "train.schedule": "constant",
+        "train.accumulate": 3,
+        "train.ema": 0.75,
         "train.weight_decay": 0.125,
         "train.label_smoothing": 0.0625,
         "train.steps": 7,
         "train.batch_size": 9,
         "sources.upper.clip_norm": 3.0,
+        "sources.upper.schedule": "linear",
+        "sources.upper.accumulate": 2,
+        "sources.upper.ema": 0.5,
+        "sources.upper.weight_decay": 0.5,
         "sources.upper.seed": 11,
+        "adapt.lora.batch_stats": "update_stats",
+        "artifacts": "true",
         "compile": "pmap",
         "mesh.data": 2,
         "plan.strategy": "loop",
@@ -87,11 +110,14 @@ def test_every_field_of_the_config_reaches_its_place() -> None:
         "checkpoint.every_seconds": 1.5,
     }
     study = build(load(SMALL, [f"--config.{path}={value}" for path, value in overrides.items()]), "")
-    moved = Optimizer(name="sgd", momentum=0.5, clip_norm=2.0, warmup=0.25, schedule="constant")
-    assert study.recipe == Recipe(7, 9, moved, 0.125, 0.0625)
-    assert study.sources[0].recipe.optimizer == Optimizer(clip_norm=3.0)
-    assert study.sources[0].seed == 11
-    assert study.execution == Execution("pmap", 2, 1, "loop", 3, 2, 50, 1.5)
+    moved = Optimizer("sgd", momentum=0.5, clip_norm=2.0, warmup=0.25, schedule="constant", accumulate=3, ema=0.75)
+    assert study.recipe == Recipe(7, 9, 0.0625)
+    assert {entry.optimizer for entry in study.entries} == {moved}
+    assert {entry.weight_decay for entry in study.entries} == {0.125}
+    assert [entry.batch_stats for entry in study.entries] == ["auto", "auto", "auto", "update_stats", "auto"]
+    assert study.sources[0].optimizer == Optimizer(clip_norm=3.0, schedule="linear", accumulate=2, ema=0.5)
+    assert (study.sources[0].weight_decay, study.sources[0].seed) == (0.5, 11)
+    assert study.execution == Execution("pmap", 2, 1, "loop", 3, 2, 50, 1.5, True)
     assert build(load(SMALL, ["--config.mesh.fsdp=2"]), "").execution.fsdp == 2
 
 

@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -7,10 +8,15 @@ from typing import Any
 import pytest
 
 from tlx import __version__
+from tlx.adapt.registry import METHODS
 from tlx.cli import main
+from tlx.models.registry import Model
 from tlx.records import Records
-from tlx.study import run
+from tlx.report import methods
+from tlx.report.methods import Survey
+from tlx.study import merge, run
 from tlx.study.context import Stopped
+from tlx.study.merge import Outcome
 
 SMALL = str(Path(__file__).with_name("small.py"))
 HEAVY = ("jax", "flax", "grain", "orbax", "tensorflow_datasets", "matplotlib", "ml_collections", "scipy")
@@ -167,3 +173,55 @@ def test_a_command_that_was_stopped_says_how_to_go_on(
     monkeypatch.setattr(run, "lay_out", stop)
     assert main(["plan", SMALL]) == 75
     assert capsys.readouterr().err == "stopped; run the same command to go on\n"
+
+
+def test_methods_of_a_config_s_model_need_no_data(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TLX_DATA_DIR", str(tmp_path / "data"))
+    assert main(["methods", SMALL, "--config.model.depth=1", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["model"] == "vit, images of 28×28×1, 10 classes"
+    shares = {method["name"]: method["share"] for method in found["methods"]}
+    assert list(shares) == list(METHODS)
+    assert shares["full"] == 1.0 and 0 < shares["head"] < shares["lora"] < 0.5
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_methods_without_a_config_are_those_of_a_registered_model(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Model] = []
+    monkeypatch.setattr(methods, "survey", lambda model: asked.append(model) or Survey("a model", ()))
+    assert main(["methods"]) == main(["methods", "--model", "resnet"]) == 0
+    assert [model.name for model in asked] == ["vit", "resnet"]
+    assert capsys.readouterr().out.count("Methods on a model") == 2
+
+
+@pytest.mark.parametrize(
+    ("argv", "line"),
+    [
+        (("methods", "--model", "vti"), "--model: unknown name 'vti' (did you mean 'vit'?)"),
+        (("methods", SMALL, "--model", "vit"), "--model: the config names the model; use --config.model.name"),
+        (("methods", "--config.model.width=8"), "--config.model.width=8: no such option"),
+        (("methods", SMALL, "--config.model.patch=5"), "config.model.patch: patches of 5 pixels do not tile"),
+        (("methods", "nowhere.py"), "nowhere.py: no such config file"),
+        (("merge", "nowhere", "abc", "--out", "x"), "nowhere/study.json: "),
+        (("merge", "nowhere", "abc"), "the following arguments are required: --out"),
+        (("merge", "nowhere", "abc", "--out", "x", "--fast"), "--fast: no such option"),
+    ],
+)
+def test_wrong_methods_and_merges_are_one_line(argv: tuple[str, ...], line: str, refused: Any) -> None:
+    assert refused(*argv).startswith(line)
+
+
+def test_a_merge_says_what_it_did(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    asked: list[Any] = []
+    outcome = Outcome("0123456789abcdef", 1, 1.25e-6, 32, "out")
+    monkeypatch.setattr(merge, "merge_cell", lambda *args: asked.append(args) or outcome)
+    assert main(["merge", "work", "0123", "--out", "out"]) == 0
+    said = capsys.readouterr().out
+    assert said == "1 leaf changed; logits differ by at most 1.2e-06 on 32 random inputs; out\n"
+    assert main(["merge", "work", "0123", "--out", "out", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["gap"] == 1.25e-6
+    assert asked == [(Path("work"), "0123", Path("out"))] * 2

@@ -1,4 +1,3 @@
-import random
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +6,6 @@ from typing import Any
 import pytest
 from ml_collections import ConfigDict
 
-from tlx.build import build
 from tlx.config import load
 from tlx.errors import ConfigError, FileError, TlxError
 
@@ -76,19 +74,23 @@ def test_a_config_is_loaded_with_every_field_filled_in() -> None:
     config = load(SMALL)
     assert config.is_locked
     assert config.name == "small"
-    assert config.adapt.lora.method.to_dict() == {"name": "lora", "rank": 4, "alpha": 8.0, "target": ".*/(query|value)"}
+    assert config.adapt.lora.method.to_dict() == {"name": "lora", "rank": 4, "alpha": 8.0, "dropout": 0.0, "target": ""}
     assert config.adapt.full.method.to_dict() == {"name": "full"}
+    assert not config.artifacts
     assert config.train.to_dict() == {
         "steps": 4,
         "batch_size": 8,
-        "optimizer": "adamw",
+        "optimizer": "inherit",
         "momentum": 0.9,
         "clip_norm": 1.0,
-        "warmup": 0.1,
-        "schedule": "cosine",
-        "weight_decay": 0.01,
+        "accumulate": 1,
+        "ema": 0.0,
+        "warmup": -1.0,
+        "schedule": "inherit",
+        "weight_decay": -1.0,
         "label_smoothing": 0.0,
     }
+    assert config.sources.upper.schedule == "cosine" and config.sources.upper.weight_decay == 0.01
     assert config["compile"] == "jit" and config.mesh.to_dict() == {"data": -1, "fsdp": 1}
     assert config.sources.upper.momentum == 0.9
     assert len(list(leaves(config.to_dict()))) > 60
@@ -106,6 +108,12 @@ def test_a_complete_config_is_its_own_completion(write: Any, complete: dict[str,
         ("train.steps=0x10", 16),
         ("train.steps=1_000", 1000),
         ("train.weight_decay=1", 1.0),
+        ("train.weight_decay=0", 0.0),
+        ("train.accumulate=4", 4),
+        ("train.ema=0.9", 0.9),
+        ("adapt.full.schedule=slanted", "slanted"),
+        ("adapt.full.batch_stats=reset", "reset"),
+        ("artifacts=true", True),
         ("train.weight_decay=2.5e-3", 0.0025),
         ("train.optimizer=sgd", "sgd"),
         ("name=other-name", "other-name"),
@@ -146,12 +154,6 @@ def test_overrides_come_in_order_and_the_last_one_wins() -> None:
     assert load(SMALL, ["--config.train.steps=3", "--config.train.steps=4"]).train.steps == 4
 
 
-def test_naming_another_method_brings_its_fields_which_can_be_set_at_once() -> None:
-    overrides = ["--config.adapt.full.method.rank=2", "--config.adapt.full.method.name=lora"]
-    method = load(SMALL, overrides).adapt.full.method
-    assert method.to_dict() == {"name": "lora", "rank": 2, "alpha": 8.0, "target": ".*/(query|value)"}
-
-
 @pytest.mark.parametrize(
     ("override", "line"),
     [
@@ -160,9 +162,21 @@ def test_naming_another_method_brings_its_fields_which_can_be_set_at_once() -> N
         ("adapt.lora.method.rank=0", "adapt.lora.method.rank: expected an integer from 1 to 1024, got 0"),
         ("adapt.lora.method.rank=1.0", "adapt.lora.method.rank: expected an integer from 1 to 1024, got '1.0'"),
         ("adapt.lora.method.rank=", "adapt.lora.method.rank: expected an integer from 1 to 1024, got ''"),
-        ("train.weight_decay=nan", "train.weight_decay: expected a number from 0 to 100, got nan"),
-        ("train.weight_decay=inf", "train.weight_decay: expected a number from 0 to 100, got inf"),
-        ("train.weight_decay=True", "train.weight_decay: expected a number from 0 to 100, got 'True'"),
+        ("train.weight_decay=nan", "train.weight_decay: expected a number from 0 to 100 or -1, got nan"),
+        ("train.weight_decay=inf", "train.weight_decay: expected a number from 0 to 100 or -1, got inf"),
+        ("train.weight_decay=True", "train.weight_decay: expected a number from 0 to 100 or -1, got 'True'"),
+        ("train.weight_decay=-0.5", "train.weight_decay: expected a number from 0 to 100 or -1, got -0.5"),
+        ("adapt.full.warmup=-0.1", "adapt.full.warmup: expected a number from 0 to 1 or -1, got -0.1"),
+        ("sources.upper.weight_decay=-1", "sources.upper.weight_decay: expected a number from 0 to 100, got -1.0"),
+        ("sources.upper.schedule=inherit", "sources.upper.schedule: unknown value 'inherit'"),
+        ("train.accumulate=0", "train.accumulate: expected an integer from 1 to 1000000, got 0"),
+        ("train.ema=1", "train.ema: expected a number from 0 to 0.999999, got 1.0"),
+        ("adapt.full.schedule=linnear", "adapt.full.schedule: unknown value 'linnear' (did you mean 'linear'?)"),
+        (
+            "adapt.full.batch_stats=frozen",
+            "adapt.full.batch_stats: unknown value 'frozen' (did you mean 'frozen_stats'",
+        ),
+        ("artifacts=1.5", "artifacts: expected true or false, got '1.5'"),
         ("train.clip_norm=-1", "train.clip_norm: expected a number ≥ 0, got -1.0"),
         ("sources.upper.seed=-1", "sources.upper.seed: expected an integer from 0 to "),
         ("train.optimizer=adam", "train.optimizer: unknown value 'adam' (did you mean 'adamw'?)"),
@@ -191,9 +205,9 @@ def test_naming_another_method_brings_its_fields_which_can_be_set_at_once() -> N
         ("train..steps=1", "train.: no such field"),
         ("adapt.lorra.lr=1", "adapt.lorra: no such field (did you mean 'lora'?)"),
         ("adapt.full.method.rank=4", "adapt.full.method.rank: no such field (one of name)"),
-        ("train=1", "train: is a block; set one of its fields (batch_size, clip_norm,"),
+        ("train=1", "train: is a block; set one of its fields (accumulate, batch_size, clip_norm,"),
         ("adapt=1", "adapt: is a block; set one of its fields (full, lora, probe, random_frozen, scratch)"),
-        ("adapt.lora.method=full", "adapt.lora.method: is a block; set one of its fields (alpha, name, rank, target)"),
+        ("adapt.lora.method=full", "adapt.lora.method: is a block; set one of its fields (alpha, dropout, name,"),
         # Names.
         ("model.name=vitt", "model.name: unknown name 'vitt' (did you mean 'vit'?)"),
         ("adapt.full.method.name=lorra", "adapt.full.method.name: unknown name 'lorra' (did you mean 'lora'?)"),
@@ -338,71 +352,8 @@ def test_an_error_tlx_raises_in_a_config_file_is_kept(write: Any) -> None:
         load(spec)
 
 
-TEXTS = (
-    *("", " ", "0", "-1", "1", "3", "2.5", "1e3", "1e400", "-inf", "nan", "None", "True", "x", "full", "head", "sgd"),
-    *("()", "(1,)", "(1,2)", "(1,2,3)", "('a',)", "((1,),)", "[", "]", "(", "{}", "{'a': 1}", "{1, 2}", "1 2", "a,b"),
-    *("'", '"', "\\", "\n", "é", "\0", "%s", "{0}", "=", "--config.name=x", "lambda: 0", "__import__('os')", "9" * 400),
-)
-VALUES = (
-    *("None", "True", "-1", "0", "1", "10**400", "-0.5", "1.5", "float('nan')", "float('inf')", "''", "'x'", "'a\\nb'"),
-    *("()", "[]", "(1,)", "(1, 1)", "(None,)", "('x', 1)", "((1, 2),)", "[float('nan')]", "(1.5, 2.5, 3.5)"),
-    *("{}", "{'a': 1}", "{'name': 'full'}", "{1: 2}", "b'x'", "{1}", "object()", "lambda: 0", "1j", "range(3)"),
-    *("np.zeros((3, 3))", "np.int64(3)", "np.float64(0.5)", "ConfigDict()", "config_dict.placeholder(int)"),
-)
-NAMES_A_FIELD = re.compile(r"^config\.[\w.\[\]+ -]+: ")
-
-
-def refused_or_sound(spec: str, *overrides: str) -> str | None:
-    """The line a config is refused with, or None if it is accepted and can be built."""
-    try:
-        config = load(spec, overrides)
-    except TlxError as error:
-        return str(error)
-    study = build(config, "tlx run")
-    hash((study.sources, study.targets, study.entries, study.recipe, study.model_settings, study.execution))
-    return None
-
-
-def test_no_override_whatever_gets_past_with_another_error(complete: dict[str, Any]) -> None:
-    rng = random.Random(0)
-    fields = list(leaves(complete))
-    refused = 0
-    for _ in range(400):
-        path, value = rng.choice(fields)
-        item = f"[{rng.randrange(len(value) + 1)}]" if isinstance(value, tuple) and rng.random() < 0.5 else ""
-        override = f"--{path}{item}={rng.choice(TEXTS)}"
-        line = refused_or_sound(SMALL, override)
-        assert line is None or (NAMES_A_FIELD.match(line) and "\n" not in line), (override, line)
-        refused += line is not None
-    assert 150 < refused < 400
-
-
-def test_no_value_whatever_gets_past_with_another_error(complete: dict[str, Any], write: Any) -> None:
-    rng = random.Random(0)
-    fields = list(leaves(complete))
-    refused = 0
-    for _ in range(300):
-        path, _ = rng.choice(fields)
-        # Sometimes the whole block the field stands in.
-        names = path.split(".")[1 : None if rng.random() < 0.8 else -1] or path.split(".")[1:]
-        *block, name = names
-        where = "".join(f"[{part!r}]" for part in block)
-        body = f"config = base().to_dict()\nconfig{where}[{name!r}] = {rng.choice(VALUES)}\nreturn ConfigDict(config)"
-        line = refused_or_sound(write(body))
-        assert line is None or (NAMES_A_FIELD.match(line) and "\n" not in line), (body, line)
-        refused += line is not None
-    assert 200 < refused < 300
-
-
 def test_two_mistakes_are_still_one_line() -> None:
     assert refusal("--config.train.steps=x", "--config.train.stepz=1").startswith("config.train.stepz: ")
-
-
-def test_swapping_a_method_drops_the_settings_of_the_old_one() -> None:
-    config = load(SMALL, ["--config.adapt.lora.method.name=head"])
-    assert config.adapt.lora.method.to_dict() == {"name": "head"}
-    config = load(SMALL, ["--config.adapt.lora.method.name=freeze", "--config.adapt.lora.method.frozen=('params/x',)"])
-    assert config.adapt.lora.method.to_dict() == {"name": "freeze", "frozen": ("params/x",)}
 
 
 def test_a_config_that_ends_the_program_does_not_end_tlx(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ import jax
 import numpy as np
 import pytest
 from runs import EXAMPLES, IMAGE_NHWC, LABEL_N, begin, largest_gap, table, task_of, train, variables
+from tiny import adapt, batch, compiled_forward, tiny_model
+from tiny import variables as tiny_variables
 
 from tlx import cut
 from tlx.data.preprocess import normalise
@@ -87,6 +89,35 @@ def test_batches_are_all_of_one_size_and_filling_never_shows(examples: int, call
     assert cost == 5.0
     assert [part.shape for part in seen] == [(3, 2)] * calls
     assert np.concatenate(seen)[examples:].sum() == 0
+
+
+def test_inputs_and_outputs_may_be_nested() -> None:
+    def call(part: Any) -> tuple[Any, float]:
+        return {"sum": part["x"].sum(axis=1), "own": {"mask": ~part["mask"]}}, 2.0
+
+    x_N, mask_N = np.arange(10.0).reshape(5, 2), np.arange(5) % 2 == 0
+    out, cost = cut.in_batches(call, {"x": x_N, "mask": mask_N}, 2)
+    np.testing.assert_array_equal(out["sum"], x_N.sum(axis=1))
+    np.testing.assert_array_equal(out["own"]["mask"], ~mask_N)
+    assert cost == 2.0 and len(jax.tree.leaves(out)) == 2
+
+
+def test_what_a_text_model_hands_on_is_kept_whole() -> None:
+    adapted = adapt("freeze", tiny_model("bert"))
+    id_NT = np.asarray(batch(adapted.model, 7)["input"])
+    depth = adapted.cut()
+    kept, flops = cut.activations(
+        adapted, tiny_variables(adapted), id_NT, depth, placement=Jit(), programs=Programs(), batch=4
+    )
+    assert {name: (leaf.shape, leaf.dtype) for name, leaf in kept.items()} == {
+        "hidden": ((7, 6, 16), np.float32),
+        "mask": ((7, 6), kept["mask"].dtype),
+    }
+    np.testing.assert_array_equal(np.asarray(kept["mask"], bool), id_NT != 0)
+    whole, _ = compiled_forward(adapted)(tiny_variables(adapted), id_NT)
+    above, _ = compiled_forward(adapted, depth)(tiny_variables(adapted), kept)
+    np.testing.assert_allclose(above, whole, atol=1e-5)
+    assert flops > 0
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,8 @@ NESTEROV = Field(True, "nesterov")
 RATES = Field((0.1,), "rates", each=RATE)
 NAMES = Field(("a",), "names", each=Field("a", "a name", choices=("a", "b")))
 LOOSE = Field((1, 2), "anything")
+LEFT_OPEN = Field(-1.0, "share", low=0.0, high=1.0, unset=-1.0)
+OWN = Field((), "rates, or none", each=RATE, may_be_empty=True)
 
 REFUSED = [
     (RANK, "8", "expected an integer from 1 to 1024, got '8'"),
@@ -43,8 +45,14 @@ REFUSED = [
     (RATES, (), "expected at least one item, got an empty tuple"),
     (RATES, [], "expected at least one item, got an empty tuple"),
     (LOOSE, (), "expected at least one item, got an empty tuple"),
+    (LEFT_OPEN, -0.5, "expected a number from 0 to 1 or -1, got -0.5"),
+    (LEFT_OPEN, -2, "expected a number from 0 to 1 or -1, got -2.0"),
+    (LEFT_OPEN, "-1", "expected a number from 0 to 1 or -1, got '-1'"),
+    (OWN, 0.1, "expected a tuple, got 0.1"),
+    (OWN, "", "expected a tuple, got ''"),
 ]
 REFUSED_ITEMS = [
+    (OWN, (0.1, -1), "at[1]: expected a number ≥ 0, got -1.0"),
     (RATES, (0.1, "x"), "at[1]: expected a number ≥ 0, got 'x'"),
     (RATES, (0.1, 0.2, -1.0), "at[2]: expected a number ≥ 0, got -1.0"),
     (RATES, (0.1, 0.2, 0.1), "at[2]: 0.1 stands here twice"),
@@ -63,6 +71,11 @@ TAKEN = [
     (RATES, [1, 0.5], (1.0, 0.5)),
     (NAMES, ("b", "a"), ("b", "a")),
     (LOOSE, [3, "x", 3], (3, "x", 3)),
+    (LEFT_OPEN, -1, -1.0),
+    (LEFT_OPEN, 0, 0.0),
+    (OWN, (), ()),
+    (OWN, [], ()),
+    (OWN, (1,), (1.0,)),
 ]
 
 

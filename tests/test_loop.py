@@ -87,6 +87,10 @@ def test_a_streamed_feed_gives_the_bits_of_a_resident_one(programs: Programs) ->
     assert not np.array_equal(losses, other_losses)
 
 
+def never(state: TrainState, losses: np.ndarray) -> None:
+    pytest.fail("a step was made")
+
+
 def test_a_diverged_run_stops_at_its_chunk_and_keeps_its_last_good_leaves(programs: Programs) -> None:
     task = task_of("head", STEPS, depth=1)
     image_NHWC = np.asarray(normalise(jnp.asarray(IMAGE_NHWC)))
@@ -107,6 +111,12 @@ def test_a_diverged_run_stops_at_its_chunk_and_keeps_its_last_good_leaves(progra
     assert np.isfinite(losses[:4]).all() and np.isnan(losses[4]) and len(losses) == 5
     assert differing(good[4].trainable, ended.trainable) == set()
     assert differing(good[4].opt_state, ended.opt_state) == set()
+
+    # Restored as it was saved at its last boundary, it is at its end.
+    again, again_losses = train(
+        task, ended, begin(task)[1], resident(), programs=programs, chunk=1, losses=losses, boundary=never
+    )
+    assert differing(to_tree(ended), to_tree(again)) == set() and np.array_equal(losses, again_losses, equal_nan=True)
 
     ended, losses = train(task, *begin(task), resident(input_N=poisoned_NHWC), programs=programs, chunk=3)
     assert bool(ended.diverged) and int(ended.step) == 6 and len(losses) == 6, "ends with the chunk"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import tlx.partition
 from tlx import tree
 from tlx.errors import RuleError
-from tlx.partition import combine, label_tree, leading_frozen, partition, trainable_labels
+from tlx.partition import combine, kind_of, label_tree, leading_frozen, partition, split_by, trainable_labels
 
 PARAMS = {
     "params": {
@@ -35,7 +35,7 @@ def labels(**by_stage: str) -> dict[str, str]:
 
 def test_examples_in_the_docstrings() -> None:
     result = doctest.testmod(tlx.partition)
-    assert result.attempted >= 4 and result.failed == 0
+    assert result.attempted >= 5 and result.failed == 0
 
 
 def test_the_first_match_wins() -> None:
@@ -97,6 +97,23 @@ def test_combine_undoes_partition(whole: dict[str, Any], data: st.DataObject) ->
     assert jax.tree.structure(trainable_labels(by_path)) == jax.tree.structure(trainable)
 
 
+@settings(max_examples=50, deadline=None)
+@given(whole=nested, data=st.data())
+def test_any_number_of_parts_rejoin(whole: dict[str, Any], data: st.DataObject) -> None:
+    part = {path: data.draw(st.integers(0, 2)) for path in sorted(tree.flatten(whole))}
+    parts = split_by(whole, part.__getitem__, 3)
+    assert [sorted(tree.flatten(one)) for one in parts] == [[p for p in part if part[p] == k] for k in range(3)]
+    assert combine(*parts) == whole
+
+
+@pytest.mark.parametrize(
+    ("label", "kind"),
+    [("frozen", "frozen"), ("train@block_0", "train"), ("head#2", "head"), ("adapter@lora_b#1", "adapter")],
+)
+def test_the_kind_of_a_label_is_what_it_says_first(label: str, kind: str) -> None:
+    assert kind_of(label) == kind
+
+
 def test_combine_refuses_a_leaf_that_stands_twice() -> None:
     with pytest.raises(RuleError, match="parameter 'a/b' stands in two parts of the tree"):
         combine({"a": {"b": 1.0}}, {"c": 2.0}, {"a": {"b": 1.0}})
@@ -119,6 +136,18 @@ def test_the_cut_lies_below_the_first_trainable_stage(by_stage: dict[str, str], 
 def test_an_adapter_ends_the_frozen_stages_as_a_parameter_does() -> None:
     frozen = labels(embed="frozen", block="frozen", head="frozen")
     assert leading_frozen({**frozen, "adapters/block/query/lora_a": "adapter"}, STAGES) == 1
+
+
+@pytest.mark.parametrize("path", ["adapters/fish/delta", "params/shared/kernel", "batch_stats/norm"])
+def test_what_lies_outside_the_stages_may_reach_any_of_them(path: str) -> None:
+    frozen = labels(embed="frozen", block="frozen", head="head")
+    assert leading_frozen({**frozen, path: "frozen"}, STAGES) == 2
+    assert leading_frozen({**frozen, path: "train"}, STAGES) == 0
+
+
+def test_statistics_that_are_updated_end_the_frozen_stages() -> None:
+    frozen = labels(embed="frozen", block="frozen", head="head")
+    assert leading_frozen({**frozen, "batch_stats/block/norm1/mean": "stats"}, STAGES) == 1
 
 
 def test_a_stage_is_not_taken_for_one_whose_name_it_begins() -> None:

@@ -77,13 +77,13 @@ TINY_METHODS = {
     "houlsby": TinyMethod(
         lambda model: f"{ADAPTERS}|params/.*norm.*",
         lambda model: 1 if model.name == "vit" else 0,
-        lambda model: {"reduction": 4},
+        lambda model: {"reduction": 4, "std": 0.5},
     ),
-    "pfeiffer": TinyMethod(lambda model: ADAPTERS, lambda model: 1, lambda model: {"reduction": 4}),
+    "pfeiffer": TinyMethod(lambda model: ADAPTERS, lambda model: 1, lambda model: {"reduction": 4, "std": 0.5}),
     "parallel": TinyMethod(lambda model: ADAPTERS, lambda model: 1),
     "adaptformer": TinyMethod(lambda model: ADAPTERS, lambda model: 1, lambda model: {"bottleneck": 2}),
     "compacter": TinyMethod(
-        lambda model: f"{ADAPTERS}|params/.*norm.*", lambda model: 0, lambda model: {"n": 2, "reduction": 4}
+        lambda model: f"{ADAPTERS}|params/.*norm.*", lambda model: 0, lambda model: {"n": 2, "reduction": 4, "std": 0.3}
     ),
     "freeze_first": TinyMethod(lambda model: f"params/({'|'.join(model.stages[1:])})/.*", lambda model: 1),
     "top": TinyMethod(
@@ -114,12 +114,12 @@ TINY_METHODS = {
     ),
     "prompt": TinyMethod(lambda model: ADAPTERS, lambda model: 0, lambda model: {"length": 3}, has_tokens),
     "prefix": TinyMethod(
-        lambda model: ADAPTERS, lambda model: 0, lambda model: {"length": 3, "reparam": 5}, has_tokens
+        lambda model: ADAPTERS, lambda model: 1, lambda model: {"length": 3, "reparam": 5}, has_tokens
     ),
     "ptuning_v2": TinyMethod(lambda model: ADAPTERS, lambda model: 1, lambda model: {"length": 3}, has_tokens),
     "vpt_shallow": TinyMethod(lambda model: ADAPTERS, lambda model: 0, lambda model: {"length": 3}, has_tokens),
     "vpt_deep": TinyMethod(lambda model: ADAPTERS, lambda model: 1, lambda model: {"length": 3}, has_tokens),
-    "side": TinyMethod(lambda model: "(params/head|adapters/head/side/(?!batch_stats)).*", last),
+    "side": TinyMethod(lambda model: "(params/head|adapters/head/side/(?!stats)).*", last),
     "ladder": TinyMethod(lambda model: ADAPTERS, lambda model: 0, lambda model: {"reduction": 4}, has_tokens),
     "head2toe": TinyMethod(lambda model: "adapters/.*", last, lambda model: {"size": 24, "keep": 0.25}),
     # They train as `full` does and differ only in what is done with finished runs.

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from tlx import tree
-from tlx.adapt.adapted import Adapted
+from tlx.adapt.adapted import STATS, Adapted
 from tlx.adapt.registry import METHODS
 from tlx.checkpoint import load_artifact, save_artifact
 from tlx.errors import CheckpointError, ConfigError, RuleError
@@ -35,7 +35,7 @@ class Artifact:
 
 
 def save(folder: Path, adapted: Adapted, variables: dict[str, Any], lineage: Mapping[str, Any] | None) -> None:
-    """Save the leaves that belong to the adaptation: what moved, and all adapters.
+    """Save the leaves that belong to the adaptation: what moved, all adapters and the head.
 
     Args:
       folder: does not exist, or holds the same artifact.
@@ -101,10 +101,10 @@ def load(folder: Path, base: dict[str, Any]) -> Artifact:
 
 
 def _divide(adapted: Adapted, variables: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What belongs to the adaptation, and what to the base."""
+    """What belongs to the adaptation, its head always, and what to the base."""
     labels = {**adapted.labels(), **adapted.stat_labels()}
     leaves = {path: leaf for path, leaf in tree.flatten(variables).items() if path.split("/")[0] in OWN}
-    own = {path for path in leaves if path.startswith("adapters/") or labels[path] != "frozen"}
+    own = {path for path in leaves if path.startswith(("adapters/", "params/head/")) or labels[path] != "frozen"}
     return (
         tree.unflatten({path: leaf for path, leaf in leaves.items() if path in own}),
         tree.unflatten({path: leaf for path, leaf in leaves.items() if path not in own}),
@@ -122,6 +122,8 @@ def _adapted(meta: Mapping[str, Any]) -> Adapted:
     for part in (meta["method"], *meta["also"]):
         checked = check_fields("method", METHODS[part["name"]].fields, part["settings"])
         parts.append((part["name"], tuple(sorted(checked.items()))))
+    if meta["batch_stats"] not in STATS:
+        raise ConfigError("batch_stats", f"unknown value {meta['batch_stats']!r}")
     (name, own), *also = parts
     return Adapted(model, name, own, tuple(also), meta["batch_stats"])
 

@@ -49,7 +49,7 @@ def _inherited(field: Field, of: str) -> Field:
         return replace(
             field, default=INHERIT, choices=(INHERIT, *field.choices), doc=f"{field.doc}; {INHERIT} for {of}"
         )
-    return replace(field, default=INHERIT_NUMBER, low=INHERIT_NUMBER, doc=f"{field.doc}; -1 for {of}")
+    return replace(field, default=INHERIT_NUMBER, unset=INHERIT_NUMBER, doc=f"{field.doc}; -1 for {of}")
 
 
 RECIPE: Fields = {**_SHARED, **_CHOICES}
@@ -122,7 +122,10 @@ def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
     config = _read(spec)
     for path, text in kinds:
         config = _swap_kind(config, path, text)
-    config = _override(_filled(config), [pair for pair in pairs if pair not in kinds])
+    # The learning rates of an entry that names none follow from its arm.
+    arms = [pair for pair in pairs if re.fullmatch(r"config\.adapt\.[^.]+\.arm", pair[0])]
+    config = _override(_filled(config, rates=False), arms)
+    config = _override(_filled(config), [pair for pair in pairs if pair not in kinds and pair not in arms])
     config = _filled(config)
     _check_whole(config)
     config.lock()
@@ -232,7 +235,7 @@ def _parse(current: Any, text: str) -> Any:
     return values.config.value
 
 
-def _filled(config: ConfigDict) -> ConfigDict:
+def _filled(config: ConfigDict, rates: bool = True) -> ConfigDict:
     """The config with every field present and every value of a good type, as far as one block can tell."""
     given = config.to_dict()
     known = {*TOP, *BLOCKS, *NAMED, *KINDS}
@@ -252,7 +255,8 @@ def _filled(config: ConfigDict) -> ConfigDict:
             full[name][item] = check_fields(where, fields, settings)
             if name == "adapt":
                 full[name][item]["method"] = _methods(f"{where}.method", method)
-                full[name][item]["lr"] = full[name][item]["lr"] or _own_rates(full[name][item])
+                if rates and not full[name][item]["lr"]:
+                    full[name][item]["lr"] = _own_rates(full[name][item])
     return ConfigDict(full)
 
 

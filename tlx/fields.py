@@ -23,6 +23,7 @@ class Field:
       choices: the allowed values of a string, or empty for any.
       each: for a tuple, the rule for each of its items.
       may_be_empty: whether a tuple may have no items.
+      unset: a number beside the allowed ones that leaves the choice to somebody else, or None.
     """
 
     default: Any
@@ -32,6 +33,7 @@ class Field:
     choices: tuple[str, ...] = ()
     each: "Field | None" = None
     may_be_empty: bool = False
+    unset: float | None = None
 
     def check(self, name: str, value: Any) -> Any:
         """The value, converted to the setting's type.
@@ -57,6 +59,8 @@ class Field:
             return self._check_items(name, value)
         if self.choices and value not in self.choices:
             raise ConfigError(name, f"unknown value {value!r}{suggest(value, self.choices)}")
+        if self.unset is not None and value == self.unset:
+            return value
         too_low = self.low is not None and value < self.low
         too_high = self.high is not None and value > self.high
         if too_low or too_high:
@@ -78,7 +82,8 @@ class Field:
         """The rule in words, e.g. `an integer ≥ 1`."""
         words = _KINDS[type(self.default)]
         if self.low is not None and self.high is not None:
-            return f"{words} from {self.low:.15g} to {self.high:.15g}"
+            unset = f" or {self.unset:g}" if self.unset is not None else ""
+            return f"{words} from {self.low:.15g} to {self.high:.15g}{unset}"
         if self.low is not None:
             return f"{words} ≥ {self.low:.15g}"
         if self.high is not None:

@@ -185,6 +185,8 @@ def run(
     def one_run(state: Any, frozen: Any, data: Any, items: Any, axis: str | None = None) -> Any:
         return advance(task, state, frozen, data, items, axis)
 
+    if bool(state.diverged):
+        return state, losses
     start = int(state.step)
     task = task.at(max(start - 1, 0))
     data, placed = placement.shared(feed.data), placement.shared(frozen)

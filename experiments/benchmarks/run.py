@@ -109,7 +109,7 @@ def main(argv: Sequence[str] | None = None, scale: Scale | None = None) -> int:
     """
     parser = argparse.ArgumentParser(prog="python -m experiments.benchmarks.run", description=__doc__.splitlines()[0])
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="NAME", help=", ".join(ROWS))
-    parser.add_argument("--rounds", type=_positive, default=7, help="timed pairs for each row (default: 7)")
+    parser.add_argument("--rounds", type=positive, default=7, help="timed pairs for each row (default: 7)")
     parser.add_argument("--out", type=Path, default=Path("workdir/benchmarks.json"), help="where the JSON goes")
     options = parser.parse_args(argv)
     results = []
@@ -119,8 +119,8 @@ def main(argv: Sequence[str] | None = None, scale: Scale | None = None) -> int:
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=PIPE_WIDTH)
-    console.print(_table(results))
-    content = {"environment": _environment(), "scale": asdict(scale or Scale())}
+    console.print(table(results))
+    content = {"environment": environment(), "scale": asdict(scale or Scale())}
     try:
         write_json(options.out, content | {"rows": [result.as_dict() for result in results]})
     except TlxError as error:
@@ -145,7 +145,8 @@ def _others_busy(ours: Callable[[], float]) -> float | None:
     return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK") - ours()
 
 
-def _table(results: Sequence[Result]) -> Table:
+def table(results: Sequence[Result]) -> Table:
+    """Ratios as a table for `rich.console.Console.print`."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("Row")
     table.add_column("Time of / over that of", overflow="fold")
@@ -159,7 +160,8 @@ def _table(results: Sequence[Result]) -> Table:
     return table
 
 
-def _environment() -> dict[str, str | int | None]:
+def environment() -> dict[str, str | int | None]:
+    """What the ratios may depend on."""
     device = jax.devices()[0]
     return {
         "jax": jax.__version__,
@@ -169,7 +171,8 @@ def _environment() -> dict[str, str | int | None]:
     }
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """A count, from the command line."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected an integer ≥ 1, got {text!r}")
     return int(text)

@@ -19,8 +19,8 @@ from tlx.partition import FROZEN
 
 MODEL_NAMES = ["bert", "resnet", "vit"]
 SETTINGS: dict[str, dict[str, Any]] = {
-    "houlsby": {"reduction": 4},
-    "pfeiffer": {"reduction": 4},
+    "houlsby": {"reduction": 4, "std": 1e-3},
+    "pfeiffer": {"reduction": 4, "std": 1e-3},
     "parallel": {"reduction": 2, "factor": 4.0},
     "adaptformer": {"bottleneck": 3, "factor": 0.1},
 }
@@ -158,7 +158,7 @@ def test_those_after_a_sublayer_start_near_it_and_say_so(method: str, model: str
 def test_initial_kernels_are_those_of_the_papers() -> None:
     model = tiny_model(width=64, depth=1)
     for method in ("houlsby", "pfeiffer"):
-        drawn = tree.flatten(variables(adapt(method, model, reduction=1))["adapters"])
+        drawn = tree.flatten(variables(adapt(method, model, reduction=1, std=1e-3))["adapters"])
         for kernel in (drawn[f"block_0/mlp/{method}_down"], drawn[f"block_0/mlp/{method}_up"]):
             assert kernel.size == 4096 and np.abs(kernel).max() <= 2e-3
             # A normal of standard deviation 1e-3 that is cut off at two of these has 0.88 of it left.
@@ -284,8 +284,8 @@ def test_the_papers_settings_are_the_defaults() -> None:
     assert {
         name: {key: one.default for key, one in own.items() if key != "target"} for name, own in fields.items()
     } == {
-        "houlsby": {"reduction": 16},
-        "pfeiffer": {"reduction": 16},
+        "houlsby": {"reduction": 16, "std": 1e-3},
+        "pfeiffer": {"reduction": 16, "std": 1e-3},
         "parallel": {"reduction": 2, "factor": 4.0},
         "adaptformer": {"bottleneck": 64, "factor": 0.1},
     }

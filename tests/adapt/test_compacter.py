@@ -19,7 +19,7 @@ from tlx.errors import ConfigError
 from tlx.partition import FROZEN
 
 MODEL_NAMES = ["bert", "resnet", "vit"]
-SETTINGS = {"n": 4, "reduction": 2}
+SETTINGS = {"n": 4, "reduction": 2, "std": 0.01}
 RULE = "compacter/rule"
 
 
@@ -124,7 +124,7 @@ def test_gradients_equal_finite_differences_of_the_block_written_out() -> None:
 
 
 def test_initial_values_are_those_of_the_authors_code() -> None:
-    adapted = adapt("compacter", tiny_model(width=256, depth=2), n=16, reduction=2)
+    adapted = adapt("compacter", tiny_model(width=256, depth=2), n=16, reduction=2, std=0.01)
     drawn = tree.flatten(variables(adapted)["adapters"])
     rule = drawn[RULE]
     assert np.std(rule) == pytest.approx(0.01, rel=0.05) and abs(np.mean(rule)) < 5 * 0.01 / 64
@@ -236,4 +236,4 @@ def test_settings_that_do_not_fit_are_refused(model: str, changes: dict[str, Any
 
 def test_the_paper_s_settings_are_the_defaults() -> None:
     defaults = {name: field.default for name, field in METHODS["compacter"].fields.items()}
-    assert defaults == {"n": 4, "reduction": 32, "target": ""}
+    assert defaults == {"n": 4, "reduction": 32, "std": 0.01, "target": ""}

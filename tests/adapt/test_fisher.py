@@ -61,7 +61,15 @@ def test_large_models_are_taken_one_example_at_a_time(monkeypatch: pytest.Monkey
     """Fifteen numbers where ten may be held at once."""
     monkeypatch.setattr(fisher, "MOST_NUMBERS", 10)
     leaves, x_N4, label_N = softmax_regression(3)
-    found = diagonal_fisher(logits, leaves, [(x_N4, label_N)])
+    taken = []
+
+    class Inputs:
+        def __getitem__(self, index: np.ndarray) -> np.ndarray:
+            taken.append(index.tolist())
+            return x_N4[index]
+
+    found = diagonal_fisher(logits, leaves, [(Inputs(), label_N)])
+    assert taken == [[0], [1], [2]]
     np.testing.assert_allclose(found["layer"]["kernel"], closed_form(leaves, x_N4, label_N)[0], rtol=1e-5)
 
 

@@ -12,8 +12,10 @@ from tiny import adapt, batch, compiled_init, differing, tiny_model, variables
 
 from tlx import tree
 from tlx.adapt.adapted import Adapted
-from tlx.adapt.lora import merge
+from tlx.adapt.merging import merge
 from tlx.errors import ConfigError
+from tlx.optim import Optimizer, set_hyper
+from tlx.step import Task
 
 TARGETS = [f"block_{i}/attention/{name}" for i in (0, 1) for name in ("query", "value")]
 SETTINGS = {"rank": 2, "alpha": 3.0}
@@ -45,7 +47,7 @@ def test_adapters_stand_beside_their_layers() -> None:
     assert shapes == dict(sides)
 
 
-def test_a_target_matches_whole_paths_of_dense_layers_only() -> None:
+def test_a_target_matches_whole_paths_of_layers_only() -> None:
     adapted = lora(target=r"block_1/(mlp|norm1|attention)(/up|/out)?|head", rank=3)
     assert {path.rsplit("/", 1)[0] for path in tree.flatten(variables(adapted)["adapters"])} == {
         "block_1/mlp/up",
@@ -63,7 +65,7 @@ def test_it_starts_at_the_base_model_s_output_exactly() -> None:
 
 def test_a_is_uniform_within_one_over_root_inputs_and_b_is_zero() -> None:
     model = tiny_model(width=64, depth=1)
-    adapted = Adapted(model, "lora", (("alpha", 8.0), ("rank", 32), ("target", ".*/(query|up|down)")))
+    adapted = adapt("lora", model, rank=32, target=".*/(query|up|down)")
     base = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), jax.eval_shape(model.init, 0))
     sides = tree.flatten(adapted.init_adapters(base, 5)["adapters"])
     for layer, inputs in {"attention/query": 64, "mlp/up": 64, "mlp/down": 256}.items():
@@ -90,7 +92,7 @@ def test_a_depends_on_the_seed_and_its_own_path() -> None:
 
 
 def test_a_is_unrelated_to_a_kernel_of_the_same_seed() -> None:
-    adapted = Adapted(tiny_model(), "lora", (("alpha", 8.0), ("rank", 16), ("target", "block_0/attention/query")))
+    adapted = lora(rank=16, target="block_0/attention/query")
     whole = adapted.init_adapters(compiled_init(adapted.model)(0), 0)
     kernel = np.asarray(whole["params"]["block_0"]["attention"]["query"]["kernel"]).ravel()
     [a] = [np.asarray(leaf).ravel() for path, leaf in tree.flatten(whole["adapters"]).items() if path.endswith("_a")]
@@ -135,7 +137,7 @@ def test_merging_gives_a_plain_tree_of_the_same_output() -> None:
     adapted = lora()
     params, adapters, x_BHWC = variables(adapted)["params"], trained(adapted), batch(adapted.model)["input"]
     before = tree.digest(params)
-    merged = merge(params, adapters, SETTINGS)
+    merged = merge(adapted, {"params": params, "adapters": adapters}).variables["params"]
     assert tree.digest(params) == before
     assert differing(params, merged) == {f"{path}/kernel" for path in TARGETS}
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(merged))
@@ -149,7 +151,7 @@ def test_merging_gives_a_plain_tree_of_the_same_output() -> None:
 
 def test_merging_fresh_adapters_changes_nothing() -> None:
     whole = variables(lora())
-    assert differing(whole["params"], merge(whole["params"], whole["adapters"], SETTINGS)) == set()
+    assert differing(whole["params"], merge(lora(), whole).variables["params"]) == set()
 
 
 def test_many_adapters_share_one_backbone_under_vmap() -> None:
@@ -168,9 +170,62 @@ def test_many_adapters_share_one_backbone_under_vmap() -> None:
     assert len({np.asarray(logits).tobytes() for logits in together_MBC}) == 3
 
 
+@pytest.mark.parametrize(("name", "factor"), [("lora", 3.0 / 4), ("lora_plus", 3.0 / 4), ("rslora", 3.0 / 2)])
+def test_the_update_is_divided_by_the_rank_or_its_root(name: str, factor: float) -> None:
+    adapted = adapt(name, rank=4, alpha=3.0)
+    params, adapters, x_BHWC = variables(adapted)["params"], trained(adapted), batch(adapted.model)["input"]
+    whole = {"params": params, "adapters": adapters}
+    expected_BC = adapted.model.module.apply({"params": rebuilt(params, adapters, factor)}, x_BHWC)
+    np.testing.assert_allclose(adapted.apply(whole, x_BHWC)[0], expected_BC, atol=1e-5)
+    merged = merge(adapted, whole).variables
+    np.testing.assert_allclose(adapted.model.module.apply(merged, x_BHWC), expected_BC, atol=1e-5)
+
+
+def test_the_first_numbers_of_a_seed_stay_what_they_were() -> None:
+    sides = tree.flatten(variables(lora())["adapters"])
+    for path, first in {
+        "block_0/attention/query/lora_a": (0.1363338828, 0.1616150141),
+        "block_1/attention/value/lora_a": (-0.0021810532, 0.0771134496),
+    }.items():
+        np.testing.assert_allclose(sides[path][0], first, atol=1e-8)
+
+
+def test_lora_plus_moves_b_faster_than_a() -> None:
+    """Plain gradient descent: B's step is `ratio` times as long as its gradient says, A's and the head's are not."""
+    plain = Optimizer("sgd", momentum=0.0, clip_norm=0.0, warmup=0.0, schedule="constant")
+    task = Task(adapt("lora_plus", rank=2, ratio=5.0), plain, steps=1)
+    trainable, _, _ = task.adapted.split(variables(task.adapted))
+    rule = task.transformation()
+    state = set_hyper(rule.init(trainable), jnp.float32(0.01), jnp.float32(0.0))
+    updates, _ = rule.update(jax.tree.map(jnp.ones_like, trainable), state, trainable)
+    steps = {path: np.asarray(leaf) for path, leaf in tree.flatten(updates).items()}
+    assert len(steps) == 2 * len(TARGETS) + 2
+    for path, step in steps.items():
+        np.testing.assert_allclose(step, -0.05 if path.endswith("lora_b") else -0.01, rtol=1e-5, err_msg=path)
+
+
+def test_lora_plus_names_the_sides_in_its_labels() -> None:
+    labels = adapt("lora_plus").labels()
+    for path, label in labels.items():
+        if path.startswith("adapters/"):
+            assert label == f"adapter@{path.rpartition('/')[2]}"
+    assert dict(adapt("lora_plus").lr_scale()) == {"adapter@lora_b": 16.0}
+
+
+def test_dropout_needs_a_training_step() -> None:
+    adapted = lora(dropout=0.5)
+    x_BHWC = batch(adapted.model)["input"]
+    whole = {**variables(adapted), "adapters": trained(adapted)}
+    quiet, _ = adapted.apply(whole, x_BHWC)
+    assert np.array_equal(quiet, lora().apply(whole, x_BHWC)[0])
+    one, again, other = (adapted.apply(whole, x_BHWC, train=True, rng=jax.random.key(k))[0] for k in (0, 0, 1))
+    assert np.array_equal(one, again)
+    assert np.abs(one - other).max() > 1e-3 and np.abs(one - quiet).max() > 1e-3
+
+
 @pytest.mark.parametrize(("target", "path", "most"), [(".*/query", "block_0/attention/query", 16), ("head", "head", 3)])
 def test_a_rank_beyond_the_kernel_is_refused(target: str, path: str, most: int) -> None:
-    adapted = Adapted(tiny_model(), "lora", (("alpha", 8.0), ("rank", most + 1), ("target", target)))
+    adapted = lora(rank=most + 1, target=target)
     with pytest.raises(ConfigError, match=re.escape(f"rank: expected at most {most} for {path!r}, got {most + 1}")):
         adapted.init_adapters(compiled_init(tiny_model())(0), 0)
     with pytest.raises(ConfigError, match=r"^rank: "):
@@ -178,9 +233,9 @@ def test_a_rank_beyond_the_kernel_is_refused(target: str, path: str, most: int) 
 
 
 @pytest.mark.parametrize("target", ["query", "params/.*", ".*/norm1", ".*/kernel", ".*/(keys|qry)"])
-def test_a_target_that_matches_no_dense_layer_is_refused(target: str) -> None:
+def test_a_target_that_matches_no_layer_is_refused(target: str) -> None:
     adapted = lora(target=target)
-    with pytest.raises(ConfigError, match=re.escape(f"target: {target!r} matches no dense layer of 'vit'")):
+    with pytest.raises(ConfigError, match=re.escape(f"target: {target!r} matches no layer of 'vit'")):
         adapted.init_adapters(compiled_init(tiny_model())(0), 0)
     with pytest.raises(ConfigError, match=r"^target: "):
         adapted.labels()

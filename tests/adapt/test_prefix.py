@@ -16,6 +16,7 @@ from tlx.adapt.prefix import drop_reparam
 from tlx.errors import ConfigError
 
 P, T = 3, 6
+SHARED = ("embedding", "first/kernel", "first/bias")
 
 
 def build(model: str = "bert", method: str = "ptuning_v2", **settings: Any) -> Adapted:
@@ -108,11 +109,12 @@ def test_the_target_says_which_layers_have_prefixes() -> None:
 def test_a_network_makes_the_prefixes() -> None:
     """Dropping it leaves the prefixes that the formula gives, and the same logits."""
     adapted = build("bert", "prefix", reparam=5)
-    assert adapted.cut() == 0
+    assert adapted.cut() == 1
     leaves, ids = away(adapted), batch(adapted.model)["input"]
     sides = float64(leaves["adapters"])
-    assert sides["prefix/embedding"].shape == (P, 16) and sides["prefix/first/kernel"].shape == (16, 5)
-    hidden = np.tanh(sides["prefix/embedding"] @ sides["prefix/first/kernel"] + sides["prefix/first/bias"])
+    embedding_PD, kernel_DH, bias_H = (sides[f"block_0/prefix/{name}"] for name in SHARED)
+    assert embedding_PD.shape == (P, 16) and kernel_DH.shape == (16, 5)
+    hidden = np.tanh(embedding_PD @ kernel_DH + bias_H)
     dropped = tree.flatten(drop_reparam(leaves["adapters"]))
     plain = build("bert", "prefix", reparam=0)
     assert dropped.keys() == tree.flatten(variables(plain)["adapters"]).keys() and len(dropped) == 4
@@ -123,12 +125,23 @@ def test_a_network_makes_the_prefixes() -> None:
     np.testing.assert_allclose(run(plain, without, ids), run(adapted, leaves, ids), atol=1e-5)
 
 
+def test_the_network_lies_in_the_first_stage_with_prefixes() -> None:
+    adapted = build("vit", "prefix", reparam=5, target="block_1/attention")
+    assert adapted.cut() == 2 and "prefix" in variables(adapted)["adapters"]["block_1"]
+    assert np.all(np.isfinite(run(adapted, variables(adapted), batch(adapted.model)["input"])))
+
+
 @pytest.mark.parametrize("method", ["prefix", "ptuning_v2"])
 def test_scanned_blocks_have_prefixes_of_their_own(method: str) -> None:
     reparam = {"reparam": 5} if method == "prefix" else {}
     adapted, scanned = build("bert", method, **reparam), build("bert", method, scan=True, remat=True, **reparam)
     leaves, ids = away(adapted), batch(adapted.model)["input"]
     given = stacked(leaves)
+    if reparam:
+        # What all layers share has no axis for the blocks.
+        given["adapters"]["prefix"] = leaves["adapters"]["block_0"]["prefix"]
+        del given["adapters"]["blocks"]["prefix"]
+        assert (adapted.cut(), scanned.cut()) == (1, 0)
     assert tree.flatten(given).keys() == tree.flatten(variables(scanned)).keys()
     np.testing.assert_allclose(run(scanned, given, ids), run(adapted, leaves, ids), atol=1e-5)
     drawn = np.asarray(tree.flatten(variables(scanned)["adapters"])[_some_key(method)])

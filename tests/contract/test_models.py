@@ -49,9 +49,17 @@ def training(model: Model, variables: Any, x: Any, key: int = 0) -> tuple[Any, A
 
 
 def away(fresh: Any) -> Any:
-    """Every leaf off the zeros and ones at which it may start; variances stay positive."""
+    """Every leaf off the zeros and ones at which it may start."""
     rng = np.random.default_rng(1)
-    return jax.tree.map(lambda leaf: leaf + jnp.asarray(rng.uniform(0, 0.3, leaf.shape), jnp.float32), fresh)
+    leaves = tree.flatten(fresh)
+    noise = {path: jnp.asarray(rng.normal(0, 0.1, leaf.shape), jnp.float32) for path, leaf in leaves.items()}
+    return tree.unflatten({path: leaf + noise[path] for path, leaf in leaves.items()})
+
+
+def shallow(model: Model, **changes: Any) -> Model:
+    """The same with one block."""
+    depth = {"depth": 1} if "depth" in dict(model.settings) else {"depths": (1,)}
+    return tiny_model(model.name, **depth, **changes)
 
 
 def assert_equal(one: Any, other: Any, message: str = "") -> None:
@@ -126,18 +134,19 @@ def test_init_follows_from_the_seed(model: Model, fresh: dict[str, Any]) -> None
 
 
 def test_a_leaf_follows_from_its_own_path(model: Model, fresh: dict[str, Any]) -> None:
-    """Of a deeper model, the stages that a shallower one has too start the same."""
-    deeper = {"depth": 3} if "depth" in dict(model.settings) else {"depths": (1, 1, 1)}
-    other = compiled_init(tiny_model(model.name, **deeper))(0)
-    shared = [stage for stage in model.stages if stage != "head"]
-    for collection, leaves in fresh.items():
-        for stage in shared:
-            if stage in leaves:
-                assert differing(leaves[stage], other[collection][stage]) == set(), stage
+    """The stages that a shallower model has too start the same, those behind its only block apart."""
+    other = compiled_init(shallow(model))(0)
+    for collection, leaves in other.items():
+        for stage in {"embed", "stem", "block_0"} & leaves.keys():
+            # Two programs may round differently.
+            same = tree.flatten(fresh[collection][stage])
+            for path, leaf in tree.flatten(leaves[stage]).items():
+                np.testing.assert_allclose(leaf, same[path], atol=1e-6, err_msg=f"{stage}/{path}")
 
 
-def test_init_may_be_traced_over_seeds(model: Model, fresh: dict[str, Any]) -> None:
-    for traced, leaf in zip(*map(jax.tree.leaves, (fresh, model.init(0))), strict=True):
+def test_init_may_be_traced_over_seeds(model: Model) -> None:
+    small = shallow(model)
+    for traced, leaf in zip(*map(jax.tree.leaves, (compiled_init(small)(0), small.init(0))), strict=True):
         np.testing.assert_allclose(traced, leaf, atol=1e-6)
 
 
@@ -200,7 +209,7 @@ def test_training_changes_the_running_statistics_and_nothing_else(model: Model, 
     assert differing(stats, unchanged) == set()
 
 
-def test_running_statistics_are_what_training_and_evaluation_differ_in(model: Model, fresh: dict[str, Any]) -> None:
+def test_training_without_dropout_differs_in_running_statistics_only(model: Model, fresh: dict[str, Any]) -> None:
     moved, x = away(fresh), batch(model)["input"]
     if "dropout" in dict(model.settings):
         model = tiny_model(model.name, dropout=0.0)
@@ -221,20 +230,19 @@ def test_dropout_follows_from_its_key(model: Model, fresh: dict[str, Any]) -> No
         rate.module.apply(moved, x, train=True)
 
 
-def test_remat_changes_no_number(model: Model, fresh: dict[str, Any]) -> None:
-    moved, x = away(fresh), batch(model)["input"]
-    results = []
-    for remat in (False, True):
-        same = tiny_model(model.name, remat=remat)
-        assert same.stages == model.stages and differing(compiled_init(same)(0), fresh) == set()
+def test_remat_changes_no_number(model: Model) -> None:
+    off = {"dropout": 0.0} if "dropout" in dict(model.settings) else {}
+    kept, anew = (shallow(model, remat=remat, **off) for remat in (False, True))
+    assert kept.stages == anew.stages
+    moved, x = away(compiled_init(shallow(model))(0)), batch(model)["input"]
 
-        def loss(variables: Any, same: Model = same) -> Any:
-            out_BC, changed = training(same, variables, x)
-            return jnp.mean(out_BC**2), (out_BC, changed)
+    def loss(variables: Any, model: Model) -> Any:
+        out_BC, changed = model.module.apply(variables, x, train=True, mutable=["batch_stats"])
+        return jnp.mean(out_BC**2), (out_BC, changed)
 
-        results.append(jax.jit(jax.value_and_grad(loss, has_aux=True))(moved))
-    for kept, anew in zip(*map(jax.tree.leaves, results), strict=True):
-        np.testing.assert_allclose(anew, kept, atol=1e-6)
+    results = [jax.jit(jax.value_and_grad(lambda v, m=m: loss(v, m), has_aux=True))(moved) for m in (kept, anew)]
+    for one, other in zip(*map(jax.tree.leaves, results), strict=True):
+        np.testing.assert_allclose(other, one, atol=1e-6)
 
 
 def test_scan_is_the_same_function_of_stacked_leaves(model: Model, fresh: dict[str, Any]) -> None:
@@ -253,18 +261,24 @@ def test_scan_is_the_same_function_of_stacked_leaves(model: Model, fresh: dict[s
     given = {collection: stacked(leaves) for collection, leaves in moved.items()}
     shapes = {path: leaf.shape for path, leaf in tree.flatten(jax.eval_shape(lambda: scanned.init(0))).items()}
     assert shapes == {path: leaf.shape for path, leaf in tree.flatten(given).items()}
-    np.testing.assert_allclose(forward(scanned, given, x), forward(model, moved, x), atol=1e-6)
-    between = forward(model, moved, x, 0, first)
-    for one, other in zip(
-        jax.tree.leaves(forward(scanned, given, between, first, first + 1)),
-        jax.tree.leaves(forward(model, moved, between, first, last)),
-        strict=True,
-    ):
-        np.testing.assert_allclose(one, other, atol=1e-6)
-    own = jax.grad(lambda v: jnp.mean(forward(scanned, v, x) ** 2))(given)
-    whole = jax.grad(lambda v: jnp.mean(forward(model, v, x) ** 2))(moved)
+
+    def outputs(model: Model, variables: Any, last: int) -> Any:
+        """What the blocks hand on, what the head does, and the gradients of that."""
+
+        def loss(variables: Any) -> Any:
+            between = forward(model, variables, x, 0, last)
+            logits_BC = forward(model, variables, between, last)
+            return jnp.mean(logits_BC**2), (between, logits_BC)
+
+        return jax.jit(jax.value_and_grad(loss, has_aux=True))(variables)
+
+    (_, one), own = outputs(scanned, given, first + 1)
+    (_, other), whole = outputs(model, moved, last)
+    for leaf, same in zip(*map(jax.tree.leaves, (one, other)), strict=True):
+        np.testing.assert_allclose(leaf, same, atol=2e-6)
+    gradients = tree.flatten(own)
     for path, leaf in tree.flatten({collection: stacked(leaves) for collection, leaves in whole.items()}).items():
-        np.testing.assert_allclose(tree.flatten(own)[path], leaf, atol=1e-6, err_msg=path)
+        np.testing.assert_allclose(gradients[path], leaf, atol=2e-6, err_msg=path)
 
 
 def test_a_scanned_model_draws_each_block_s_leaves_anew(model: Model) -> None:

@@ -89,7 +89,7 @@ def test_padding_changes_nothing() -> None:
     for b, length in enumerate((6, 3, 2)):
         alone = model.module.apply(variables, IDS_BT[b : b + 1, :length])
         np.testing.assert_allclose(alone[0], model.module.apply(variables, IDS_BT)[b], atol=1e-5)
-    grads = jax.grad(lambda v: jnp.sum(model.module.apply(v, IDS_BT) ** 2))(variables)
+    grads = jax.jit(jax.grad(lambda v: jnp.sum(model.module.apply(v, IDS_BT) ** 2)))(variables)
     word_VD = np.asarray(grads["params"]["embed"]["word"]["embedding"])
     assert not np.any(word_VD[0]) and np.all(np.any(word_VD[[1, 2, 3, 4, 5, 6, 7, 8, 9]], axis=1))
 
@@ -135,7 +135,7 @@ def test_dropout_in_training_alone() -> None:
 
 def test_leaves_start_as_published() -> None:
     model = Model("bert", tuple(check_fields("model", FIELDS, {"vocab": 99, "width": 96, "depth": 1}).items()), 2, (4,))
-    for path, leaf in tree.flatten(model.init(0)["params"]).items():
+    for path, leaf in tree.flatten(jax.jit(model.init)(0)["params"]).items():
         name = path.rsplit("/", 1)[1]
         if name in ("kernel", "embedding"):
             assert np.std(leaf) == pytest.approx(0.02, rel=0.2), path

@@ -1,7 +1,6 @@
 """Blocks in a row: kept, computed anew, scanned; and interceptors that add leaves and noise inside them."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -37,8 +36,8 @@ class Row(nn.Module):
         else:
             self.block = [Counter() for _ in range(4)]
 
-    def __call__(self, train: bool) -> jax.Array:
-        x = {"sum": jnp.zeros(200), "unit": jnp.ones(())}
+    def __call__(self, unit: Any, train: bool) -> jax.Array:
+        x = {"sum": jnp.zeros(200), "unit": jnp.asarray(unit, jnp.float32)}
         if self.scan:
             return stack.scanned(self.blocks, 4, train, self.remat)(x)["sum"]
         for stage in stack.unrolled(self.block, train, self.remat):
@@ -48,13 +47,16 @@ class Row(nn.Module):
 
 @pytest.mark.parametrize(("scan", "remat"), SWITCHES)
 def test_each_block_draws_its_own_noise(scan: bool, remat: bool) -> None:
-    row = Row(scan, remat)
+    row, rngs = Row(scan, remat), {"dropout": jax.random.key(0)}
     # Without noise every digit is 1.
-    assert np.array_equal(row.apply({}, False), np.full(200, 1 + 4 + 16 + 64))
-    drawn = np.asarray(row.apply({}, True, rngs={"dropout": jax.random.key(0)})).astype(int)
+    assert np.array_equal(row.apply({}, 1.0, False), np.full(200, 1 + 4 + 16 + 64))
+    drawn = np.asarray(row.apply({}, 1.0, True, rngs=rngs)).astype(int)
     digits = [drawn // 4**i % 4 for i in range(4)]
     assert all(set(digit) == {0, 2} for digit in digits)
     assert len({digit.tobytes() for digit in digits}) == 4
+    # The sum is linear in the unit: its slope is itself, if the backward pass draws the same noise again.
+    slope = jax.grad(lambda unit: jnp.sum(row.apply({}, unit, True, rngs=rngs)))(1.0)
+    assert slope == float(np.sum(drawn))
 
 
 def side_path(layer: Any, args: Any, kwargs: Any, context: Any) -> Any:
@@ -70,51 +72,69 @@ def side_path(layer: Any, args: Any, kwargs: Any, context: Any) -> Any:
     return out + (args[0] @ a_IR) @ b_RO
 
 
-@contextmanager
-def adapted(model: Model) -> Iterator[tuple[dict[str, Any], Any]]:
-    """Variables with the side paths' leaves, and a loss that sees them."""
-    base, x = model.init(0), batch(model)["input"]
-    with nn.intercept_methods(side_path):
-        rngs = {"adapters": jax.random.key(1)}
-        _, added = model.module.apply(base, x, mutable=["adapters"], rngs=rngs)
-        yield {**base, **added}, lambda v: jnp.sum(model.module.apply(v, x) ** 2)
+def added(model: Model) -> dict[str, Any]:
+    """The leaves that the side paths add."""
+    base = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), jax.eval_shape(model.init, 0))
+
+    def add(key: jax.Array) -> Any:
+        with nn.intercept_methods(side_path):
+            return model.module.apply(base, model.example(), mutable=["adapters"], rngs={"adapters": key})[1]
+
+    return jax.jit(add)(jax.random.key(1))["adapters"]
 
 
 @pytest.mark.parametrize(("scan", "remat"), SWITCHES)
-@pytest.mark.parametrize("name", ["vit", "bert"])
-def test_interceptors_may_add_leaves_inside(name: str, scan: bool, remat: bool) -> None:
-    with adapted(tiny_model(name, scan=scan, remat=remat)) as (variables, loss):
-        shapes = {path: leaf.shape for path, leaf in tree.flatten(variables["adapters"]).items()}
-        grads = jax.jit(jax.grad(loss))(variables)["adapters"]
-    own = {"a": (16, 2), "b": (2, 16)}
+def test_interceptors_may_add_leaves_inside(scan: bool, remat: bool) -> None:
+    leaves = tree.flatten(added(tiny_model("bert", scan=scan, remat=remat)))
     blocks = {"blocks": (2,)} if scan else {"block_0": (), "block_1": ()}
-    assert shapes == {
-        f"{block}/attention/query/{leaf}": lead + own[leaf] for block, lead in blocks.items() for leaf in own
+    assert {path: leaf.shape for path, leaf in leaves.items()} == {
+        f"{block}/attention/query/{name}": lead + shape
+        for block, lead in blocks.items()
+        for name, shape in {"a": (16, 2), "b": (2, 16)}.items()
     }
-    assert all(np.all(np.isfinite(leaf)) and np.any(leaf) for leaf in jax.tree.leaves(grads))
-    leaves = tree.flatten(variables["adapters"])
     drawn = leaves["blocks/attention/query/a"] if scan else [leaves[f"{b}/attention/query/a"] for b in blocks]
     assert not np.array_equal(drawn[0], drawn[1])
 
 
-@pytest.mark.parametrize("name", ["vit", "bert"])
-def test_gradients_of_added_leaves_do_not_depend_on_the_switches(name: str) -> None:
-    with adapted(tiny_model(name)) as (variables, loss):
-        expected = jax.grad(loss)(variables)
-    stacked = {c: stack_blocks(leaves) for c, leaves in variables.items()}
-    expected_stacked = {c: stack_blocks(leaves) for c, leaves in expected.items()}
-    for scan, remat in SWITCHES[1:]:
-        given, wanted = (stacked, expected_stacked) if scan else (variables, expected)
-        with adapted(tiny_model(name, scan=scan, remat=remat)) as (_, loss):
-            grads = tree.flatten(jax.grad(loss)(given))
-        for path, leaf in tree.flatten(wanted).items():
-            np.testing.assert_allclose(grads[path], leaf, atol=2e-5, err_msg=path)
+@functools.cache
+def reference(name: str) -> tuple[Any, Any]:
+    """Leaves of a model of two blocks, side paths included, and the gradients of its loss in them."""
+    model = tiny_model(name)
+    rng = np.random.default_rng(0)
+    shapes = {**jax.eval_shape(model.init, 0), "adapters": added(model)}
+    variables = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(0, 0.3, leaf.shape), jnp.float32), shapes)
+    return variables, gradients(model, variables)
 
 
-def stack_blocks(leaves: dict[str, Any]) -> dict[str, Any]:
-    blocks = [leaves[name] for name in ("block_0", "block_1")]
-    rest = {name: leaf for name, leaf in leaves.items() if name not in ("block_0", "block_1")}
-    return {**rest, "blocks": jax.tree.map(lambda *each: jnp.stack(each), *blocks)}
+def gradients(model: Model, variables: Any) -> Any:
+    x = batch(model)["input"]
+
+    def loss(variables: Any) -> jax.Array:
+        with nn.intercept_methods(side_path):
+            return jnp.mean(model.module.apply(variables, x) ** 2)
+
+    return jax.jit(jax.grad(loss))(variables)
+
+
+def stack_blocks(nested: dict[str, Any]) -> dict[str, Any]:
+    def stacked(leaves: dict[str, Any]) -> dict[str, Any]:
+        rest = {name: leaf for name, leaf in leaves.items() if name not in ("block_0", "block_1")}
+        return {**rest, "blocks": jax.tree.map(lambda *two: jnp.stack(two), leaves["block_0"], leaves["block_1"])}
+
+    return {collection: stacked(leaves) for collection, leaves in nested.items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "scan", "remat"),
+    [("vit", False, True), ("vit", True, False), ("vit", True, True), ("bert", True, True)],
+)
+def test_gradients_of_added_leaves_do_not_depend_on_the_switches(name: str, scan: bool, remat: bool) -> None:
+    variables, expected = map(stack_blocks, reference(name)) if scan else reference(name)
+    found = tree.flatten(gradients(tiny_model(name, scan=scan, remat=remat), variables))
+    adapters = [path for path in found if path.startswith("adapters/")]
+    assert adapters and all(np.any(found[path]) for path in adapters)
+    for path, leaf in tree.flatten(expected).items():
+        np.testing.assert_allclose(found[path], leaf, atol=5e-6, err_msg=path)
 
 
 def operations(model: Model) -> list[str]:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from formulas import attention, below, double, doubled_dropout, layer_norm, mlp, randomised
-from tiny import compiled_init, differing, tiny_model
+from tiny import compiled_init, tiny_model
 
 from tlx import tree
 from tlx.errors import ConfigError
@@ -37,8 +37,13 @@ def test_a_seed_s_leaves_and_what_they_compute_stay_the_same() -> None:
     model = tiny_model()
     fresh = compiled_init(model)(0)
     x_BHWC = np.linspace(-1, 1, 128, dtype=np.float32).reshape(2, 8, 8, 1)
-    np.testing.assert_allclose(model.module.apply(fresh, x_BHWC), LOGITS, atol=1e-7)
-    grads = jax.grad(lambda v: jnp.sum(model.module.apply(v, x_BHWC) ** 2))(fresh)
+
+    def loss(variables: Any) -> Any:
+        logits_BL = model.module.apply(variables, x_BHWC)
+        return jnp.sum(logits_BL**2), logits_BL
+
+    (_, logits_BL), grads = jax.jit(jax.value_and_grad(loss, has_aux=True))(fresh)
+    np.testing.assert_allclose(logits_BL, LOGITS, atol=1e-6)
     norm = np.sqrt(sum(float(jnp.sum(leaf**2)) for leaf in jax.tree.leaves(grads)))
     assert norm == pytest.approx(GRADIENT_NORM, rel=1e-5)
     assert {path: leaf.shape for path, leaf in tree.flatten(fresh).items()} == {
@@ -120,12 +125,6 @@ def test_the_number_of_parameters(settings: dict[str, int], input_shape: tuple[i
     shapes = jax.eval_shape(lambda: model.init(0))["params"]
     assert tree.count(shapes) == embed + settings["depth"] * block + 2 * d + (d * classes + classes)
     assert model.stages == ("embed", *(f"block_{i}" for i in range(settings["depth"])), "pool", "head")
-
-
-def test_a_block_s_leaves_do_not_depend_on_the_other_blocks() -> None:
-    shallow, deep = (compiled_init(tiny_model(depth=depth))(0)["params"] for depth in (1, 2))
-    deep.pop("block_1")
-    assert differing(shallow, deep) == set()
 
 
 def test_the_order_of_patches_matters_through_their_positions_alone() -> None:

@@ -31,7 +31,7 @@ INTERPRETER = "TLX_TORCH_PYTHON"
 # Sides, channels and classes all differ, so that no two axes can be taken for one another.
 VIT = {"patch": 4, "width": 16, "depth": 2, "heads": 2, "mlp_ratio": 3}
 MODEL = Model("vit", tuple(sorted(VIT.items())), num_classes=5, input_shape=(8, 12, 3))
-LORA = {"rank": 2, "alpha": 6.0, "target": r".*/(query|value)"}
+LORA = {"rank": 2, "alpha": 6.0, "dropout": 0.0, "target": r".*/(query|value)"}
 METHODS: dict[str, dict[str, Any]] = {"full": {}, "head": {}, "lora": LORA}
 LEARNING_RATES = {"adamw": 0.01, "sgd": 0.1}
 STEPS, WARMUP, BATCH, CLIP = 10, 2, 8, 0.5

@@ -14,9 +14,9 @@ from tlx.study.cells import SourceData, TargetData
 from tlx.study.check import blamed_on, check_devices, check_overlap, check_study
 from tlx.study.spec import Entry, Execution, Recipe, Source, Study, Target
 
-RECIPE = Recipe(steps=5, batch_size=8, optimizer=Optimizer(), weight_decay=0.0, label_smoothing=0.0)
+RECIPE = Recipe(steps=5, batch_size=8, label_smoothing=0.0)
 SETTINGS = {"patch": 4, "width": 16, "depth": 2, "heads": 2, "mlp_ratio": 4}
-LORA = {"rank": 2, "alpha": 4.0, "target": ".*/(query|value)"}
+LORA = {"rank": 2, "alpha": 4.0, "dropout": 0.0, "target": ".*/(query|value)"}
 
 
 def arrays(seed: int, n: int = 12, side: int = 8) -> Arrays:
@@ -31,27 +31,36 @@ TARGETS = {"small": TargetData(arrays(2), arrays(3), arrays(4))}
 
 
 def make(
-    model: dict[str, Any] = SETTINGS, method: str = "full", settings: dict[str, Any] | None = None, **changes: Any
+    model: dict[str, Any] = SETTINGS,
+    method: str = "full",
+    settings: dict[str, Any] | None = None,
+    mine: dict[str, Any] | None = None,
+    **changes: Any,
 ) -> Study:
-    """A study in which only some things are wrong."""
+    """A study in which only some things are wrong; `mine` changes its second entry."""
     study = Study(
         name="check",
         model="vit",
         model_settings=pairs(model),
-        sources=(Source("big", "noise", "train", "test", RECIPE, 1e-3, 0),),
+        sources=(Source("big", "noise", "train", "test", RECIPE, Optimizer(), 0.0, 1e-3, 0),),
         targets=(Target("small", "noise", "train", "train", "test"),),
         entries=(
-            Entry("scratch", "scratch", "full", (), (1e-3,)),
-            Entry("mine", "transfer", method, pairs(settings or {}), (1e-3,)),
+            entry("scratch", "scratch", "full"),
+            entry("mine", "transfer", method, settings, **mine or {}),
         ),
         budgets=(6, 12),
         seeds=(0,),
         recipe=RECIPE,
-        execution=Execution("jit", -1, 1, "auto", 0, 0, 8, 30.0),
+        execution=Execution("jit", -1, 1, "auto", 0, 0, 8, 30.0, False),
         config={},
         command="tlx plan",
     )
     return replace(study, **changes)
+
+
+def entry(name: str, arm: str, method: str, settings: dict[str, Any] | None = None, **changes: Any) -> Entry:
+    made = Entry(name, arm, method, pairs(settings or {}), (), "auto", Optimizer(), 0.0, (1e-3,))
+    return replace(made, **changes)
 
 
 def pairs(settings: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
@@ -83,7 +92,7 @@ def test_a_model_that_does_not_fit_its_images_or_itself() -> None:
 @pytest.mark.parametrize(
     ("method", "settings", "line"),
     [
-        ("lora", {**LORA, "target": "nothing"}, "mine.method.target: 'nothing' matches no dense layer of 'vit'"),
+        ("lora", {**LORA, "target": "nothing"}, "mine.method.target: 'nothing' matches no layer of 'vit'"),
         ("lora", {**LORA, "target": "("}, "mine.method.target: the rule '(' is not a regular expression"),
         ("lora", {**LORA, "rank": 17}, "mine.method.rank: expected at most 16 for 'block_0/attention/query', got 17"),
         (
@@ -149,8 +158,49 @@ def test_a_source_that_has_seen_the_target_s_test_examples(data_dir: Path) -> No
 def test_an_arm_that_is_not_what_its_method_makes_it(
     arm: str, method: str, settings: dict[str, Any], line: str
 ) -> None:
-    entry = Entry("mine", arm, method, pairs(settings), (1e-3,))
-    assert refusal(make(entries=(entry,))) == f"config.adapt.mine.arm: {line}"
+    mine = entry("mine", arm, method, settings)
+    assert refusal(make(entries=(mine,))) == f"config.adapt.mine.arm: {line}"
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "also", "line"),
+    [
+        (
+            "full",
+            {},
+            {"lora": {**LORA, "rank": 17}},
+            "also.lora.rank: expected at most 16 for 'block_0/attention/query'",
+        ),
+        ("full", {}, {"freeze": {"frozen": ("params/stem/.*",)}}, "also.freeze.frozen[0]: rule 'params/stem/.*'"),
+        ("lp_ft", {"probe": 0.5, "lr": 1.0}, {"gradual": {"share": 0.5}}, "also: two methods with phases"),
+        ("uniform_soup", {}, {"greedy_soup": {}}, "also: two methods that combine trials"),
+    ],
+)
+def test_methods_that_do_not_go_together(
+    method: str, settings: dict[str, Any], also: dict[str, Any], line: str
+) -> None:
+    mine = {"also": tuple((name, pairs(own)) for name, own in also.items())}
+    assert refusal(make(method=method, settings=settings, mine=mine)).startswith(f"config.adapt.mine.method.{line}")
+
+
+def test_a_method_that_holds_on_to_a_source_needs_one() -> None:
+    settings = {"alpha": 0.1, "beta": 0.01}
+    baseline, _ = make().entries
+    line = "config.adapt.mine.method.name: 'l2_sp' holds on to a source, which arm 'scratch' has none of"
+    assert refusal(make(entries=(baseline, entry("mine", "scratch", "l2_sp", settings)))) == line
+    check_study(make(method="l2_sp", settings=settings), SOURCES, TARGETS, make_placement("jit", 1, 1))
+
+
+@pytest.mark.parametrize(("devices", "parts", "each"), [(1, 3, 8), (2, 8, 4), (4, 4, 2)])
+def test_a_batch_that_cannot_be_taken_in_equal_parts(devices: int, parts: int, each: int) -> None:
+    uneven = Optimizer(accumulate=parts)
+    said = f"accumulate: the {each} examples a device gets cannot be taken in {parts} equal parts"
+    entries = tuple(replace(one, optimizer=uneven) for one in make().entries)
+    assert refusal(make(entries=entries), devices) == f"config.train.{said}"
+    (source,) = make().sources
+    assert refusal(make(sources=(replace(source, optimizer=uneven),)), devices) == f"config.sources.big.{said}"
+    fits = tuple(replace(one, optimizer=Optimizer(accumulate=8 // devices)) for one in make().entries)
+    check_study(make(entries=fits), SOURCES, TARGETS, make_placement("jit", devices, 1))
 
 
 @pytest.mark.parametrize(("devices", "batch"), [(2, 7), (4, 6), (3, 8)])

@@ -82,9 +82,9 @@ def penalty(settings: Settings, moment: Moment) -> jax.Array:
     Source: Zhang et al. (2023), equation 4. The authors' code and PEFT take the mean of the norms, not squared.
     """
     total = jnp.zeros((), jnp.float32)
-    for path, leaf in tree.flatten(moment.variables["adapters"]).items():
-        if path.endswith(("/lora_a", "/lora_b")) and f"{path[:-1]}e" in tree.flatten(moment.variables["adapters"]):
-            product = "...ir,...is->...rs" if path.endswith("a") else "...ro,...so->...rs"
+    products = {"lora_a": "...ir,...is->...rs", "lora_b": "...ro,...so->...rs"}
+    for path, leaf in _triplets(moment.variables["adapters"]).items():
+        if product := products.get(path.rpartition("/")[2]):
             gram = jnp.einsum(product, leaf, leaf)
             total += jnp.sum(jnp.square(gram - jnp.broadcast_to(jnp.eye(gram.shape[-1]), gram.shape)))
     return settings["orthogonality"] * total
@@ -212,8 +212,8 @@ def _most_important(
     entry = {path: sensitivity[path] * uncertainty[path] for path in sensitivity}
     importance = {
         path: entry[path]
-        + jnp.mean(entry[path.removesuffix("e") + "a"], axis=-2)
-        + jnp.mean(entry[path.removesuffix("e") + "b"], axis=-1)
+        + jnp.mean(entry[f"{path.removesuffix('e')}a"], axis=-2)
+        + jnp.mean(entry[f"{path.removesuffix('e')}b"], axis=-1)
         for path in entry
         if path.endswith("/lora_e")
     }

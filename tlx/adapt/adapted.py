@@ -76,15 +76,16 @@ class Adapted:
         grown: dict[str, Any] = {}
         for i, (method, settings) in enumerate(self.parts):
             with self._blamed(i):
-                if method.grow:
-                    grown = _merged(grown, method.grow(settings, base, jax.random.fold_in(key, i)))
-                if method.interceptor:
+                own = method.grow(settings, base, jax.random.fold_in(key, i)) if method.grow else {}
+            grown = _merged(grown, own)
+            if method.interceptor:
+                with self._blamed(i):
                     context = Pass(self.model, 1.0, grown.get("adapters", {}), False)
                     interceptor = method.interceptor(settings, context)
                     added = passing.added_by(interceptor, self.model, variables, key)
                     if not added:
                         raise labelling.no_target(method, settings, self.model)
-                    grown = _merged(grown, {"adapters": added})
+                grown = _merged(grown, {"adapters": added})
         return {**variables, **grown}
 
     def abstract(self) -> dict[str, Any]:
@@ -214,7 +215,10 @@ def _labels(adapted: Adapted, phase: int) -> dict[str, str]:
     own = [adapted]
     if adapted.also:
         own = [Adapted(adapted.model, method.name, tuple(settings.items())) for method, settings in adapted.parts]
-    paths = [labelling.adapter_paths(one.abstract()) for one in own]
+    paths = []
+    for i, one in enumerate(own):
+        with labelling.blamed_on_part(one.method if i else ""):
+            paths.append(labelling.adapter_paths(one.abstract()))
     labels = labelling.label_parts(adapted.parts, paths, adapted.anatomy)
     return labelling.in_phase(labels, adapted.phases, phase)
 

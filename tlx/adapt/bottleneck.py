@@ -23,11 +23,11 @@ from tlx.partition import Rules
 
 Init = Callable[[jax.Array, tuple[int, ...], Any], jax.Array]
 
-NEAR_ZERO: Init = nn.initializers.truncated_normal(1e-3)
 ZERO: Init = nn.initializers.zeros_init()
 # U(±1/√I), PyTorch's own for dense layers.
 UNIFORM: Init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
+STD = {"std": Field(1e-3, "standard deviation of both kernels at the start", low=1e-7, high=1.0)}
 TARGET = Field("", "regular expression over paths of sublayers; empty for the model's own")
 NOT_AT_BASE = "adapters start near zero, not at it"
 
@@ -41,16 +41,12 @@ class Design:
       sublayers: roles of the modules that get one.
       beside: whether it reads the sublayer's input, or its output.
       activation: between its two layers.
-      down: initial values of the first kernel [I, H].
-      up: initial values of the second kernel [H, O].
     """
 
     name: str
     sublayers: tuple[str, ...]
     beside: bool
     activation: Callable[[jax.Array], jax.Array]
-    down: Init
-    up: Init
 
 
 def interceptor(design: Design, settings: Settings, context: Pass) -> Interceptor:
@@ -58,7 +54,7 @@ def interceptor(design: Design, settings: Settings, context: Pass) -> Intercepto
 
     Args:
       design: the paper's.
-      settings: `target`; `reduction` (channels over hidden width) or `bottleneck` (hidden width); `factor` s, if any.
+      settings: `target`; `reduction` (channels over hidden width) or `bottleneck` (hidden width); `factor` s or `std`.
       context: its `scale` is a factor on the whole adapter.
 
     Returns:
@@ -95,7 +91,7 @@ def interceptor(design: Design, settings: Settings, context: Pass) -> Intercepto
         check_sublayer(path, z, y)
         hidden = _hidden(settings, path, min(z.shape[-1], y.shape[-1]))
         strength = context.scale * settings.get("factor", 1.0)
-        side = _side(design, call.module, z, hidden, y.shape[-1])
+        side = _side(design, settings, call.module, z, hidden, y.shape[-1])
         return y + jnp.asarray(strength).astype(y.dtype) * side.astype(y.dtype)
 
     return adapt
@@ -111,15 +107,20 @@ def leaf(module: nn.Module, name: str, init: Init, shape: tuple[int, ...], dtype
       shape: its shape.
       dtype: of the activations.
     """
-    fresh = lambda: init(module.make_rng("adapters"), shape, jnp.float32)  # noqa: E731
+
+    def fresh() -> jax.Array:
+        return init(module.make_rng("adapters"), shape, jnp.float32)
+
     return jnp.asarray(module.variable("adapters", name, fresh).value).astype(dtype)
 
 
-def _side(design: Design, module: nn.Module, z: jax.Array, hidden: int, outputs: int) -> jax.Array:
+def _side(design: Design, settings: Settings, module: nn.Module, z: jax.Array, hidden: int, outputs: int) -> jax.Array:
+    near_zero: Init = nn.initializers.truncated_normal(settings.get("std", 0.0))
+    down, up = (UNIFORM, ZERO) if design.beside else (near_zero, near_zero)
     get = partial(leaf, module, dtype=z.dtype)
-    down_IH = get(f"{design.name}_down", design.down, (z.shape[-1], hidden))
+    down_IH = get(f"{design.name}_down", down, (z.shape[-1], hidden))
     down_bias_H = get(f"{design.name}_down_bias", ZERO, (hidden,))
-    up_HO = get(f"{design.name}_up", design.up, (hidden, outputs))
+    up_HO = get(f"{design.name}_up", up, (hidden, outputs))
     up_bias_O = get(f"{design.name}_up_bias", ZERO, (outputs,))
     return plus(design.activation(plus(z @ down_IH, down_bias_H)) @ up_HO, up_bias_O)
 
@@ -206,8 +207,8 @@ def _factor(default: float) -> dict[str, Field]:
 
 
 HOULSBY = _method(
-    Design("houlsby", ("attention", "mlp"), False, _gelu, NEAR_ZERO, NEAR_ZERO),
-    _reduction(16),
+    Design("houlsby", ("attention", "mlp"), False, _gelu),
+    _reduction(16) | STD,
     paper="Houlsby et al., 2019",
     trains="bottlenecks after attention and MLP, all norms, and the head",
     defaults=Defaults((3e-5, 3e-4, 3e-3), schedule="linear"),
@@ -215,8 +216,8 @@ HOULSBY = _method(
     starts_elsewhere=NOT_AT_BASE,
 )
 PFEIFFER = _method(
-    Design("pfeiffer", ("mlp",), False, nn.relu, NEAR_ZERO, NEAR_ZERO),
-    _reduction(16),
+    Design("pfeiffer", ("mlp",), False, nn.relu),
+    _reduction(16) | STD,
     paper="Pfeiffer et al., 2020",
     trains="bottlenecks after each MLP, and the head",
     defaults=Defaults((5e-5, 1e-4, 5e-4), schedule="linear"),
@@ -224,7 +225,7 @@ PFEIFFER = _method(
     starts_elsewhere=NOT_AT_BASE,
 )
 PARALLEL = _method(
-    Design("parallel", ("mlp",), True, nn.relu, UNIFORM, ZERO),
+    Design("parallel", ("mlp",), True, nn.relu),
     _reduction(2) | _factor(4.0),
     paper="He et al., 2021",
     trains="scaled bottlenecks beside each MLP, and the head",
@@ -232,7 +233,7 @@ PARALLEL = _method(
     rules=lambda settings, anatomy: ADAPTERS,
 )
 ADAPTFORMER = _method(
-    Design("adaptformer", ("mlp",), True, nn.relu, UNIFORM, ZERO),
+    Design("adaptformer", ("mlp",), True, nn.relu),
     {"bottleneck": Field(64, "hidden width of the adapter", low=1, high=8192)} | _factor(0.1),
     paper="Chen et al., 2022",
     trains="narrow bottlenecks beside each MLP, and the head",

@@ -26,9 +26,9 @@ FIELDS = {
     "reduction": Field(
         32, "channels of the sublayer over hidden width of the adapter, which is at least n", low=1, high=8192
     ),
+    "std": Field(0.01, "standard deviation of the shared factors at the start", low=1e-7, high=1.0),
     "target": TARGET,
 }
-RULE_STD = 0.01
 
 
 def phm(x: jax.Array, rule_NAB: jax.Array, s_NP: jax.Array, t_NQ: jax.Array) -> jax.Array:
@@ -55,12 +55,13 @@ def grow(settings: Settings, base: Base, key: jax.Array) -> dict[str, Any]:
     """The factors A that all layers share, `adapters/compacter/rule` [N, A, B].
 
     Args:
-      settings: `n`.
+      settings: `n`, `std`.
       base: not needed.
-      key: they are drawn from it, from a normal with standard deviation 0.01 as in the authors' code.
+      key: they are drawn from it, from a normal with standard deviation 0.01 in the authors' code.
     """
     n = settings["n"]
-    return {"adapters": {"compacter": {"rule": RULE_STD * jax.random.normal(key, (n, n, n), jnp.float32)}}}
+    rule_NAB = settings["std"] * jax.random.normal(key, (n, n, n), jnp.float32)
+    return {"adapters": {"compacter": {"rule": rule_NAB}}}
 
 
 def interceptor(settings: Settings, context: Pass) -> Interceptor:

@@ -47,7 +47,7 @@ def calibrate(settings: Settings, calibration: Calibration) -> dict[str, Any]:
     Returns:
       The new `fisher`: the diagonal over the leaves of the anchor, labels drawn from the source model.
 
-    Source: Kirkpatrick et al. (2017), section 2. The head is no part of it, as the target has one of its own.
+    Source: Kirkpatrick et al. (2017). The head is no part of it, as the target has one of its own.
     """
     reference = calibration.variables["reference"]
     source = reference["source"]

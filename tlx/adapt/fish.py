@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from einops import pack, unpack
 
 from tlx import tree
@@ -43,7 +44,7 @@ def grow(settings: Settings, base: Base, key: jax.Array) -> dict[str, Any]:
       key: not used.
 
     Returns:
-      `index` [K], the first K until examples choose, and `delta` [K], zeros.
+      `index` [K], evenly spaced until examples choose, and `delta` [K], zeros.
 
     Raises:
       ConfigError: not one parameter would move.
@@ -55,7 +56,9 @@ def grow(settings: Settings, base: Base, key: jax.Array) -> dict[str, Any]:
         raise ConfigError("keep", f"{settings['keep']:g} of the {count:,} parameters before the head is none")
     if count > jnp.iinfo(jnp.int32).max:
         raise ConfigError("name", f"the {count:,} parameters before the head are more than an int32 can number")
-    return {"adapters": {"fish": {"index": jnp.arange(kept), "delta": jnp.zeros(kept, jnp.float32)}}}
+    # On the host, where the products have room.
+    index_K = (np.arange(kept, dtype=np.int64) * count // kept).astype(np.int32)
+    return {"adapters": {"fish": {"index": jnp.asarray(index_K), "delta": jnp.zeros(kept, jnp.float32)}}}
 
 
 def rewrite(settings: Settings, variables: dict[str, Any], scale: jax.Array | float) -> dict[str, Any]:
@@ -69,7 +72,7 @@ def rewrite(settings: Settings, variables: dict[str, Any], scale: jax.Array | fl
     Returns:
       The variables with other parameters.
 
-    Source: Sung et al. (2021), section 3. There a mask as large as the model is put over the gradient; here only the
+    Source: Sung et al. (2021). There a mask as large as the model is put over the gradient; here only the
       chosen entries have a gradient and a state of the optimizer.
     """
     own = variables["adapters"]["fish"]
@@ -87,8 +90,8 @@ def calibrate(settings: Settings, calibration: Calibration) -> dict[str, Any]:
     Returns:
       The new `index`, ascending.
 
-    Source: Sung et al. (2021), equation 5: the mean over examples of the squared gradient at the true label. The head
-      is as it starts. Of equal values the one that comes first is taken.
+    Source: Sung et al. (2021), the empirical Fisher information: the mean over examples of the squared gradient at
+      the true label. The head is as it starts. Of equal values the one that comes first is taken.
     """
     variables = calibration.variables
     body = {name: leaves for name, leaves in variables["params"].items() if name != "head"}

@@ -30,8 +30,8 @@ def diagonal_fisher(logits: Callable[[Any, Any], jax.Array], leaves: Any, batche
     Returns:
       A tree like `leaves`, float32, F = (1/N) Σ (∂ log p(y|x) / ∂θ)².
 
-    Source: Kirkpatrick et al. (2017), section 2, and Sung et al. (2021), equation 5: the first draws the labels from
-      the model, the second takes the true ones. Both are the caller's to choose.
+    Source: Kirkpatrick et al. (2017), who draw the labels from the model, and Sung et al. (2021), who take the true
+      ones. That is the caller's choice.
     """
     largest = max(len(label_B) for _, label_B in batches)
     at_once = max(1, min(MOST_EXAMPLES, MOST_NUMBERS // tree.count(leaves), largest))

@@ -67,7 +67,8 @@ def around(settings: Settings, context: Pass) -> Around:
             new = context.adapters["head"]["head2toe"]
             new_BL = x["features"] @ new["kernel"] + rearrange(new["bias"], "l -> 1 l")
             old_BL = stage(x["base"])
-            return (1.0 - context.scale) * old_BL + context.scale * new_BL.astype(old_BL.dtype)
+            share = jnp.asarray(context.scale, old_BL.dtype)
+            return (1.0 - share) * old_BL + share * new_BL.astype(old_BL.dtype)
         out = stage(x if k == 0 else x["base"])
         found_BF = features(out, settings["size"])
         return {"base": out, "features": found_BF if k == 0 else jnp.concatenate([x["features"], found_BF], axis=1)}

@@ -74,7 +74,7 @@ L2_SP = Method(
         "alpha": Field(0.1, "strength of the pull to the start", low=0.0, high=1e6),
         "beta": Field(0.01, "strength of the head's pull to zero", low=0.0, high=1e6),
     },
-    # Section 4.1 of Li et al.: SGD with momentum 0.9; the penalty stands in for weight decay.
+    # Li et al.: SGD with momentum 0.9; the penalty stands in for weight decay.
     defaults=Defaults((5e-3, 1e-2, 2e-2), optimizer="sgd"),
     rules=lambda settings, anatomy: EVERYTHING,
     grow=grow,

@@ -48,7 +48,7 @@ class Rung(nn.Module):
     def __call__(self, side_BTE: jax.Array, x_BTD: jax.Array, mask_BT: jax.Array | None) -> jax.Array:
         """The ladder so far [B, T, E], the block's output [B, T, D] and mask [B, T] to the ladder's next state."""
         width = side_BTE.shape[-1]
-        gate = nn.sigmoid(self.param("gate", nn.initializers.zeros, ()) / TEMPERATURE)
+        gate = nn.sigmoid(self.param("gate", nn.initializers.zeros, (1,))[0] / TEMPERATURE)
         h_BTE = gate * nn.Dense(width, name="down")(x_BTD) + (1.0 - gate) * side_BTE
         h_BTE = h_BTE + Attention(self.heads, name="attention")(nn.LayerNorm(name="norm1")(h_BTE), mask_BT)
         return h_BTE + Mlp(MLP_RATIO * width, name="mlp")(nn.LayerNorm(name="norm2")(h_BTE))
@@ -95,7 +95,7 @@ def interceptor(settings: Settings, context: Pass) -> Interceptor:
     """
     model = context.model
     blocks = tokens.role(model, "blocks") if tokens.role(model, "attention") else ""
-    heads = dict(model.settings)["heads"]
+    first, pool, heads = model.stages[0], model.stages[-2], dict(model.settings)["heads"]
 
     def climb(
         layer: Callable[..., Any],
@@ -106,7 +106,7 @@ def interceptor(settings: Settings, context: Pass) -> Interceptor:
         module, path = call.module, "/".join(call.module.path)
         if call.method_name != "__call__":
             return layer(*args, **kwargs)
-        if path == model.stages[0]:
+        if path == first:
             base = layer(*args, **kwargs)
             x_BTD = tokens.hidden(base)
             return {"base": base, "side": _run(module, Entry(_width(settings, x_BTD), parent=None), x_BTD)}
@@ -114,7 +114,7 @@ def interceptor(settings: Settings, context: Pass) -> Interceptor:
             base, side_BTE = layer(args[0]["base"], *args[1:], **kwargs), args[0]["side"]
             rung = Rung(math.gcd(heads, side_BTE.shape[-1]), parent=None)
             return {"base": base, "side": _run(module, rung, side_BTE, tokens.hidden(base), _mask(base))}
-        if path == model.stages[-2]:
+        if path == pool:
             flow, side_BTE = args[0]["base"], args[0]["side"]
             base_BD = layer(flow, *args[1:], **kwargs)
             exit_ = Exit(base_BD.shape[-1], model.kind.class_tokens > 0, parent=None)

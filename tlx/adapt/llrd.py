@@ -48,7 +48,7 @@ def lr_scale(settings: Settings, anatomy: Anatomy) -> dict[str, float]:
     Returns:
       Label to factor; the head's is 1.
 
-    Source: Bao et al. (2021), section 3.1 and their code: the embedding's factor is `decay ** (blocks + 1)`, that of
+    Source: Bao et al. (2021), after the authors' code: the embedding's factor is `decay ** (blocks + 1)`, that of
       a final norm is the head's.
     """
     low = settings.get("min_scale", 0.0)

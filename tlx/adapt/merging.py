@@ -85,8 +85,8 @@ def gap(adapted: Adapted, variables: dict[str, Any], merged: Merged, x: Any) -> 
     Returns:
       The largest absolute difference between their logits.
     """
-    logits_BC, _ = adapted.apply(variables, x)
-    plain_BC: Any = adapted.model.module.apply(merged.variables, x)
+    logits_BC, _ = jax.jit(adapted.apply)(variables, x)
+    plain_BC: Any = jax.jit(adapted.model.module.apply)(merged.variables, x)
     return float(jnp.max(jnp.abs(logits_BC - plain_BC)))
 
 

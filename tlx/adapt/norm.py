@@ -21,7 +21,7 @@ def rules(settings: Settings, anatomy: Anatomy) -> Rules:
     Raises:
       ConfigError: the model has no norm.
 
-    Source: Frankle et al. (2020), section 3, who train the norms of a random network; Zhao et al. (2023) those of a
+    Source: Frankle et al. (2020), who train the norms of a random network; Zhao et al. (2023) those of a
       pretrained one. Whether batch norm also updates its running statistics is a setting of its own.
     """
     body = [path for path in anatomy.leaves if path.startswith("params/") and not path.startswith("params/head/")]

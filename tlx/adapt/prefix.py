@@ -13,7 +13,7 @@ from einops import rearrange
 
 from tlx import tree
 from tlx.adapt import tokens
-from tlx.adapt.anatomy import Base
+from tlx.adapt.anatomy import Anatomy, Base
 from tlx.adapt.hooks import Pass
 from tlx.adapt.method import ADAPTERS, Defaults, Interceptor, Method, Settings
 from tlx.fields import Field
@@ -45,8 +45,8 @@ def interceptor(settings: Settings, context: Pass) -> Interceptor:
 
     Returns:
       An interceptor; `prefix_key` and `prefix_value`, [P, D], live beside the layers that make keys and values.
-      With `reparam` H each is the last layer of a network, `kernel` [H, D] and `bias` [D], whose first layers are
-      shared by all: `adapters/prefix`, from `grow`.
+      With `reparam` H each is the last layer of a network, `kernel` [H, D] and `bias` [D], whose input and first
+      layer all share: see `grow`.
 
     Raises:
       ConfigError: the model has no attention or too few positions.
@@ -102,7 +102,11 @@ def _prefix(settings: Settings, context: Pass, module: nn.Module, name: str, wid
     if not hidden:
         return tokens.leaf(module, name, lambda key: jax.random.normal(key, (settings["length"], width)))
     last = tokens.leaf(module, name, lambda key: _dense(key, hidden, width))
-    return _prefixes(context.adapters["prefix"], last)
+    return _prefixes(_shared(context.adapters), last)
+
+
+def _shared(adapters: dict[str, Any]) -> dict[str, Any]:
+    return next(leaves["prefix"] for leaves in (adapters, *adapters.values()) if "prefix" in leaves)
 
 
 def _prefixes(shared: dict[str, Any], last: dict[str, jax.Array]) -> jax.Array:
@@ -121,23 +125,38 @@ def _dense(key: jax.Array, inputs: int, outputs: int) -> dict[str, jax.Array]:
 
 
 def grow(settings: Settings, base: Base, key: jax.Array) -> dict[str, Any]:
-    """What the prefixes of all layers share: `adapters/prefix`, none without `reparam`.
+    """What the prefixes of all layers share, under `prefix`; nothing without `reparam`.
 
     Args:
-      settings: `length`, `reparam`.
+      settings: `length`, `target`, `reparam`.
       base: the tree that is adapted.
       key: randomness.
 
     Returns:
-      P' [P, D] as `embedding` and the network's first layer, D to H.
+      P' [P, D] as `embedding` and the network's `first` layer, D to H. They lie in the first stage that has prefixes,
+      so that what is below it stays as it is, or outside of the stages where the blocks are one scanned stage, as all
+      that lies there has an axis for the blocks.
     """
-    if not settings["reparam"]:
+    kernels = _key_kernels(settings, base.anatomy)
+    if not settings["reparam"] or not kernels:
         return {}
-    kernel = f"params/({tokens.role(base.anatomy.model, 'keys')})/kernel"
-    width = next(leaf.shape[-1] for path, leaf in base.anatomy.leaves.items() if tree.matches(kernel, path))
+    first = min(kernels, key=base.anatomy.stages.index)
+    *blocks, _, width = kernels[first].shape
     keys = jax.random.split(key)
     embedding_PD = jax.random.normal(keys[0], (settings["length"], width))
-    return {"adapters": {"prefix": {"embedding": embedding_PD, "first": _dense(keys[1], width, settings["reparam"])}}}
+    shared = {"prefix": {"embedding": embedding_PD, "first": _dense(keys[1], width, settings["reparam"])}}
+    return {"adapters": shared if blocks else {first: shared}}
+
+
+def _key_kernels(settings: Settings, anatomy: Anatomy) -> dict[str, Any]:
+    """By stage, a kernel that makes keys in a layer with prefixes."""
+    role, target = tokens.role(anatomy.model, "keys"), settings["target"] or ".*"
+    found = {}
+    for path, leaf in anatomy.leaves.items():
+        module = path.removeprefix("params/").removesuffix("/kernel")
+        if tree.matches(role, module) and tree.matches(target, module.rpartition("/")[0]):
+            found[module.partition("/")[0]] = leaf
+    return found
 
 
 def drop_reparam(adapters: dict[str, Any]) -> dict[str, Any]:
@@ -153,7 +172,7 @@ def drop_reparam(adapters: dict[str, Any]) -> dict[str, Any]:
     """
     leaves = tree.flatten(adapters)
     made = {
-        path: _prefixes(adapters["prefix"], {name: leaves[f"{path}/{name}"] for name in ("kernel", "bias")})
+        path: _prefixes(_shared(adapters), {name: leaves[f"{path}/{name}"] for name in ("kernel", "bias")})
         for path in sorted(path.rpartition("/")[0] for path in leaves if path.endswith("/kernel"))
         if path.rpartition("/")[2] in SIDES
     }

@@ -33,8 +33,8 @@ def grow(settings: Settings, base: Base, key: jax.Array) -> dict[str, Any]:
       key: randomness of the projection.
 
     Returns:
-      Under `adapters/head/side`: `blend` (), `params` and perhaps `batch_stats` of the stages, perhaps `kernel`
-      [E, D] and `bias` [D].
+      Under `adapters/head/side`: `blend` [1], `copy` of the stages' parameters and `stats` of their norms' running
+      statistics, if they have any; `kernel` [E, D] and `bias` [D] of the projection, if there is one.
 
     Raises:
       ConfigError: there are fewer stages before the pooling.
@@ -46,9 +46,9 @@ def grow(settings: Settings, base: Base, key: jax.Array) -> dict[str, Any]:
         mine = {stage: base.variables[collection][stage] for stage in copied if stage in base.variables[collection]}
         return jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), mine)
 
-    side: dict[str, Any] = {"blend": jnp.zeros(()), "params": copy("params")}
+    side: dict[str, Any] = {"blend": jnp.zeros(1), "copy": copy("params")}
     if _stats(settings, anatomy):
-        side["batch_stats"] = copy("batch_stats")
+        side["stats"] = copy("batch_stats")
     channels = tokens.hidden(anatomy.outputs[len(copied) - 1]).shape[-1]
     features = anatomy.outputs[-2].shape[-1]
     if channels != features:
@@ -84,14 +84,14 @@ def around(settings: Settings, context: Pass) -> Around:
         side = context.adapters[model.stages[head]]["side"]
         base_BD = x["base"]
         side_BD = _features(model.module, side, x["input"], settings["stages"]).astype(base_BD.dtype)
-        share = ((1.0 - jax.nn.sigmoid(side["blend"])) * context.scale).astype(base_BD.dtype)
+        share = ((1.0 - jax.nn.sigmoid(side["blend"][0])) * context.scale).astype(base_BD.dtype)
         return stage((1.0 - share) * base_BD + share * side_BD)
 
     return blended
 
 
 def _features(module: nn.Module, side: dict[str, Any], x: Any, stages: int) -> jax.Array:
-    leaves = {name: leaf for name, leaf in side.items() if name in ("params", "batch_stats")}
+    leaves = {"params": side["copy"], "batch_stats": side.get("stats", {})}
     y_BE = tokens.mean(module.apply(leaves, x, 0, stages, train=False))
     if "kernel" not in side:
         return y_BE
@@ -111,7 +111,7 @@ def _stats(settings: Settings, anatomy: Anatomy) -> bool:
 
 
 def _rules(settings: Settings, anatomy: Anatomy) -> Rules:
-    frozen: Rules = ((r"adapters/.*/side/batch_stats/.*", FROZEN),) if _stats(settings, anatomy) else ()
+    frozen: Rules = (("adapters/.*/side/stats/.*", FROZEN),) if _stats(settings, anatomy) else ()
     return (*frozen, ("adapters/.*", "adapter"), *HEAD_ONLY)
 
 

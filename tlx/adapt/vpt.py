@@ -70,8 +70,8 @@ def _interceptor(settings: Settings, context: Pass, deep: bool) -> Interceptor:
 
     def prompts(module: nn.Module, like_BTD: jax.Array) -> jax.Array:
         width = like_BTD.shape[-1]
-        prompt_PD = tokens.leaf(module, "vpt_prompt", tokens.uniform(bound(model, width), length, width)) * context.scale
-        prompt_BPD = tokens.each(prompt_PD, like_BTD)
+        prompt_PD = tokens.leaf(module, "vpt_prompt", tokens.uniform(bound(model, width), length, width))
+        prompt_BPD = tokens.each(prompt_PD * context.scale, like_BTD)
         rate = settings["dropout"]
         if not context.train or not rate:
             return prompt_BPD

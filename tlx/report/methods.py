@@ -154,11 +154,8 @@ def _row(method: Method, model: Model) -> MethodRow:
     size, misfit = None, ""
     try:
         size = size_of(Task(Adapted(model, method.name, tuple(sorted(settings.items()))), Optimizer(), STEPS))
-    except ConfigError as error:
-        # A wrong setting is named; that the method as such is no good here needs no field.
-        misfit = error.message if error.field == "name" else str(error)
     except TlxError as error:
-        misfit = str(error)
+        misfit = error.message if isinstance(error, ConfigError) else str(error)
     own = method.defaults
     return MethodRow(
         name=method.name,
@@ -170,8 +167,8 @@ def _row(method: Method, model: Model) -> MethodRow:
         schedule=own.schedule,
         warmup=own.warmup,
         optimizer=own.optimizer,
-        trainable=size and size.trainable,
-        total=size and size.total,
+        trainable=size.trainable if size else None,
+        total=size.total if size else None,
         misfit=misfit,
     )
 
@@ -206,7 +203,7 @@ def table(found: Survey) -> Table:
         pad_edge=False,
         show_lines=True,
     )
-    for heading, width in (("Method", 18), ("Trains", 27), ("Share", 14), ("Settings", 21), ("Rates", 16)):
+    for heading, width in (("Method", 17), ("Trains", 26), ("Share", 16), ("Settings", 21), ("Rates", 16)):
         made.add_column(heading, overflow="fold", width=width)
     for row in found.rows:
         made.add_row(*_cells(row))

@@ -46,6 +46,7 @@ class EntryPlan:
       method: how it adapts.
       rules: `(pattern, label)` pairs.
       parts: its label tree, stage by stage.
+      phases: the step at which each phase begins.
       size: counts and bytes.
       step_flops: of one train step.
       strategy: `loop` or `fused`.
@@ -60,6 +61,7 @@ class EntryPlan:
     method: str
     rules: tuple[tuple[str, str], ...]
     parts: tuple[Part, ...]
+    phases: tuple[int, ...]
     size: Size
     step_flops: float
     strategy: str
@@ -140,6 +142,7 @@ def _entry(units: list[Unit], batch_size: int) -> EntryPlan:
         method=entry.method,
         rules=tuple(rule for method, own in task.adapted.parts for rule in method.rules(own, task.adapted.anatomy)),
         parts=tuple(_parts(unit)),
+        phases=task.bounds,
         size=size_of(task),
         step_flops=step_flops(task, batch_size),
         strategy=unit.strategy,
@@ -183,6 +186,9 @@ def show(plan: Outline, leaves: bool = False) -> None:
     for entry in plan.entries:
         console.print(f"\n[bold]{entry.entry}[/] ({entry.arm}, {entry.method}): {entry.strategy}, {entry.reason}")
         console.print("  rules: " + ", ".join(f"{pattern} → {label}" for pattern, label in entry.rules), markup=False)
+        if len(entry.phases) > 1:
+            begins = ", ".join(f"#{phase} from step {step}" for phase, step in enumerate(entry.phases) if phase)
+            console.print(f"  joins later: {begins}")
         console.print(_label_tree(entry, leaves))
 
 
