@@ -16,8 +16,9 @@ FULL, NEW, VECTORS = (5e-4, 1e-3, 2e-3), (3e-3, 1e-2, 3e-2), (1e-2, 3e-2, 1e-1)
 RATES = {
     **dict.fromkeys(("lora", "rslora", "dora", "pissa", "adalora", "houlsby", "pfeiffer", "parallel"), NEW),
     **dict.fromkeys(("lora_plus", "adaptformer", "compacter", "fish", "norm", "bitfit", "side", "ladder"), NEW),
-    **dict.fromkeys(("head", "ia3", "ssf", "vera", "prompt", "prefix", "ptuning_v2", "head2toe"), VECTORS),
-    **dict.fromkeys(("vpt_shallow", "vpt_deep"), (1e-1, 3e-1, 1.0)),
+    **dict.fromkeys(
+        ("head", "ia3", "ssf", "vera", "prompt", "prefix", "ptuning_v2", "head2toe", "vpt_shallow", "vpt_deep"), VECTORS
+    ),
 }
 MODELS = {
     "vit": {"name": "vit", "patch": 7, "width": 64, "depth": 3, "heads": 4},
@@ -43,5 +44,6 @@ def get_config(argument: str = "") -> ConfigDict:
     config.adapt.scratch = {"arm": "scratch", "method": {"name": "full"}, "lr": (1e-3, 2e-3, 4e-3)}
     config.budgets = (100,)
     config.seeds = (0, 1, 2)
-    config.train = {"steps": 100, "batch_size": 16}
+    # One update rule for all, so that the rates are of one scale.
+    config.train = {"steps": 100, "batch_size": 16, "optimizer": "adamw"}
     return config

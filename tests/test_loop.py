@@ -7,12 +7,28 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from runs import IMAGE_NHWC, LABEL_N, Stop, begin, host, largest_gap, resident, streamed, table, task_of, train
-from tiny import compiled_step, differing
+from runs import (
+    EXAMPLES,
+    IMAGE_NHWC,
+    LABEL_N,
+    Stop,
+    begin,
+    host,
+    largest_gap,
+    resident,
+    streamed,
+    table,
+    task_of,
+    train,
+)
+from tiny import adapt, compiled_step, differing, tiny_model
+from tiny import begin as tiny_begin
 
 from tlx.checkpoint import Checkpoints
 from tlx.data.preprocess import normalise
 from tlx.loop import Programs
+from tlx.optim import Optimizer
+from tlx.sharding import make_placement
 from tlx.state import TrainState, from_tree, make_hyper, to_tree
 from tlx.step import Task
 
@@ -188,3 +204,22 @@ def test_a_chunked_run_is_the_train_step_over_and_over(programs: Programs) -> No
     np.testing.assert_allclose(losses, np.array(one_by_one), rtol=1e-6)
     assert largest_gap(chunked.trainable, state.trainable) < 1e-6
     assert int(chunked.step) == int(state.step) == STEPS
+
+
+def test_batch_norm_sees_the_whole_batch_however_it_is_spread() -> None:
+    task = Task(adapt("freeze", tiny_model("resnet")), Optimizer(clip_norm=0.0, warmup=0.0, ema=0.5), steps=2)
+    start, frozen = tiny_begin(task, make_hyper(1e-2))
+    image_NHWC = np.random.default_rng(0).integers(0, 256, (EXAMPLES, 8, 8, 3)).astype(np.uint8)
+    ends = {}
+    for place in (("jit", 1), ("jit", 2), ("pmap", 2)):
+        placement = make_placement(*place, 1)
+        feed = resident(input_N=image_NHWC)
+        ends[place] = train(task, start, frozen, feed, programs=Programs(), placement=placement, chunk=1)
+    one, losses = ends["jit", 1]
+    assert {path.split("/")[1] for path in differing(start.stats, one.stats)} == {"block_1"}
+    assert largest_gap(start.stats, one.stats) > 0.05
+    for place, (state, own_losses) in ends.items():
+        np.testing.assert_allclose(own_losses, losses, rtol=1e-5, err_msg=str(place))
+        for part in ("stats", "trainable", "ema"):
+            # Adam scales rounding up where a gradient is small.
+            assert largest_gap(getattr(one, part), getattr(state, part)) < 1e-4, (place, part)

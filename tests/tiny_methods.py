@@ -83,7 +83,12 @@ TINY_METHODS = {
     "parallel": TinyMethod(lambda model: ADAPTERS, lambda model: 1),
     "adaptformer": TinyMethod(lambda model: ADAPTERS, lambda model: 1, lambda model: {"bottleneck": 2}),
     "compacter": TinyMethod(
-        lambda model: f"{ADAPTERS}|params/.*norm.*", lambda model: 0, lambda model: {"n": 2, "reduction": 4, "std": 0.3}
+        lambda model: f"{ADAPTERS}|params/.*norm.*",
+        lambda model: 0,
+        # The shared factors lie outside the stages, so the cut is 0; in the ViT, only adapters move the first stage.
+        lambda model: (
+            {"n": 2, "reduction": 4, "std": 0.3} | ({"target": "embed|.*/mlp"} if model.name == "vit" else {})
+        ),
     ),
     "freeze_first": TinyMethod(lambda model: f"params/({'|'.join(model.stages[1:])})/.*", lambda model: 1),
     "top": TinyMethod(

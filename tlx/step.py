@@ -138,14 +138,14 @@ def _gradients(
     of_loss = jax.value_and_grad(_loss, argnums=1, has_aux=True)
     parts = task.optimizer.accumulate
     if parts == 1:
-        (loss, stats), grads = of_loss(task, state.trainable, state.stats, frozen, batch, state.hyper, key)
+        (loss, stats), grads = of_loss(task, state.trainable, state.stats, frozen, batch, state.hyper, key, axis)
         return loss, stats, grads
 
     def add(carry: Any, part: Any) -> tuple[Any, None]:
         total, stats, sums = carry
         some, i = part
         rng = jax.random.fold_in(key, i)
-        (loss, stats), grads = of_loss(task, state.trainable, stats, frozen, some, state.hyper, rng)
+        (loss, stats), grads = of_loss(task, state.trainable, stats, frozen, some, state.hyper, rng, axis)
         return (total + loss / parts, stats, jax.tree.map(lambda s, g: s + g / parts, sums, grads)), None
 
     # Neighbours go to different parts, so that each device keeps its own examples.
@@ -164,11 +164,13 @@ def _loss(
     batch: dict[str, Any],
     hyper: Hyper,
     rng: jax.Array,
+    axis: str | None,
 ) -> tuple[jax.Array, dict[str, Any]]:
     """Mean loss in nats with the methods' penalties, and the statistics after the pass."""
     adapted, head = task.adapted, len(task.adapted.model.stages) - 1
     variables = combine(trainable, frozen, stats)
-    settings: dict[str, Any] = {"train": True, "phase": task.phase, "scale": hyper.adapter_scale, "rng": rng}
+    settings: dict[str, Any] = {"train": True, "phase": task.phase, "scale": hyper.adapter_scale}
+    settings |= {"rng": rng, "axis": axis}
     penalties = [(method.penalty, own) for method, own in adapted.parts if method.penalty]
     if not penalties:
         logits_BC, stats = adapted.apply(variables, batch["input"], first=task.first, **settings)

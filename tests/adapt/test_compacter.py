@@ -159,6 +159,7 @@ def test_norms_and_the_rule_train_with_the_adapters() -> None:
     norms = {"embed/norm", *(f"block_{i}/norm{j}" for i in (0, 1) for j in (1, 2))}
     assert moving == {f"params/{norm}/{leaf}" for norm in norms for leaf in ("scale", "bias")}
     assert labels["params/block_0/mlp/up/kernel"] == FROZEN
+    assert build("vit").cut() == build("bert").cut() == 0
 
 
 @pytest.mark.parametrize("remat", [False, True])

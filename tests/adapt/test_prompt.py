@@ -81,11 +81,12 @@ def test_a_uniform_start_is_within_a_half() -> None:
 
 
 def test_a_start_at_words_takes_each_word_once() -> None:
-    whole = variables(prompt(length=10, init="vocabulary"))
+    model = tiny_model("bert", positions=64)
+    whole = variables(adapt("prompt", model, length=45, init="vocabulary"))
     table_VD = np.asarray(whole["params"]["embed"]["word"]["embedding"])
     distance_PV = np.abs(np.asarray(whole["adapters"]["embed"]["word"]["prompt"])[:, None] - table_VD[None]).max(axis=2)
     assert np.all(distance_PV.min(axis=1) == 0)
-    assert len(set(distance_PV.argmin(axis=1))) == 10
+    assert len(set(distance_PV.argmin(axis=1))) == 45
 
 
 def test_more_prompts_than_words_repeat_some() -> None:

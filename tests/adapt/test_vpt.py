@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -15,6 +16,7 @@ from tiny import adapt, batch, tiny_model, variables
 from tlx import tree
 from tlx.adapt.adapted import Adapted
 from tlx.errors import ConfigError
+from tlx.models.registry import Model
 
 P = 3
 CLASS_TOKENS = {"bert": 1, "vit": 0}
@@ -91,9 +93,16 @@ def test_pads_change_nothing(method: str) -> None:
     np.testing.assert_allclose(run(adapted, leaves, longer), run(adapted, leaves, ids), atol=1e-5)
 
 
-@pytest.mark.parametrize(("model", "bound"), [("vit", math.sqrt(6 / (4 * 4 * 1 + 16))), ("bert", math.sqrt(6 / 32))])
-def test_prompts_begin_evenly_within_the_bound(model: str, bound: float) -> None:
-    for leaf in jax.tree.leaves(variables(vpt("vpt_deep", model, length=40))["adapters"]):
+@pytest.mark.parametrize(
+    ("model", "bound"),
+    [
+        (replace(tiny_model("vit", patch=2), input_shape=(8, 8, 3)), math.sqrt(6 / (2 * 2 * 3 + 16))),
+        (tiny_model("bert"), math.sqrt(6 / (16 + 16))),
+    ],
+    ids=["vit", "bert"],
+)
+def test_prompts_begin_evenly_within_the_bound(model: Model, bound: float) -> None:
+    for leaf in jax.tree.leaves(variables(adapt("vpt_deep", model, length=40))["adapters"]):
         assert leaf.shape == (40, 16)
         assert 0.97 * bound < np.abs(leaf).max() <= bound
         # 640 draws: within five standard errors.

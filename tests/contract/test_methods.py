@@ -34,6 +34,8 @@ from tlx.study.cost import size_of
 # Everything that has ever leaked into frozen leaves, at once: decay, clipping, a running mean, accumulation.
 LEAKY = Optimizer(clip_norm=0.5, accumulate=2, ema=0.9, warmup=0.0, schedule="constant")
 STEPS = 4
+# Its paper holds the norm fixed when it differentiates, so its gradient is not that of its output.
+DETACHED = ("dora",)
 
 
 @pytest.fixture(params=pairs(), ids=lambda pair: "-".join(pair))
@@ -167,6 +169,8 @@ def test_any_two_runs_of_stages_make_the_whole(adapted: Adapted) -> None:
 
 def test_gradients_are_those_of_finite_differences(adapted: Adapted) -> None:
     """Along one random direction of all leaves that move, away from the zeros of a start."""
+    if adapted.method in DETACHED:
+        pytest.skip("its gradient is not its output's, by design; tests/adapt holds it to the paper's formula")
     data = batch(adapted.model)
     moved = tree.flatten(away(adapted, promised(adapted)))
     point = {path: moved[path] for path in sorted(promised(adapted))}

@@ -65,9 +65,9 @@ def test_where_dropout_stands() -> None:
 def test_norms_are_exact_for_large_values_close_to_one_another() -> None:
     model = bert()
     variables = variables_of(model)
-    variables["params"]["embed"]["word"]["embedding"] += 300.0
+    variables["params"]["embed"]["word"]["embedding"] += 2000.0
     expected = expected_logits(double(variables["params"]), IDS_BT, 1e-12)
-    np.testing.assert_allclose(model.module.apply(variables, IDS_BT), expected, atol=2e-3)
+    np.testing.assert_allclose(model.module.apply(variables, IDS_BT), expected, atol=1e-2)
 
 
 def test_what_flows_between_the_stages() -> None:
@@ -86,9 +86,8 @@ def test_what_flows_between_the_stages() -> None:
 def test_padding_changes_nothing() -> None:
     model = bert()
     variables = variables_of(model)
-    for b, length in enumerate((6, 3, 2)):
-        alone = model.module.apply(variables, IDS_BT[b : b + 1, :length])
-        np.testing.assert_allclose(alone[0], model.module.apply(variables, IDS_BT)[b], atol=1e-5)
+    shorter = model.module.apply(variables, IDS_BT[1:, :3])
+    np.testing.assert_allclose(shorter, model.module.apply(variables, IDS_BT)[1:], atol=1e-5)
     grads = jax.jit(jax.grad(lambda v: jnp.sum(model.module.apply(v, IDS_BT) ** 2)))(variables)
     word_VD = np.asarray(grads["params"]["embed"]["word"]["embedding"])
     assert not np.any(word_VD[0]) and np.all(np.any(word_VD[[1, 2, 3, 4, 5, 6, 7, 8, 9]], axis=1))

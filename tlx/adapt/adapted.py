@@ -153,6 +153,7 @@ class Adapted:
         phase: int = -1,
         scale: jax.Array | float = 1.0,
         rng: jax.Array | None = None,
+        axis: str | None = None,
     ) -> tuple[Any, dict[str, Any]]:
         """The forward pass through stages `first` to `last`.
 
@@ -165,6 +166,7 @@ class Adapted:
           phase: decides which statistics a training step updates.
           scale: factor on the adapters' effect; may be traced.
           rng: key for dropout, or None where there is none.
+          axis: name of the device axis whose parts make up one batch under `pmap`, or None.
 
         Returns:
           The last stage's output, and the running statistics a training step updated, `{}` for none.
@@ -180,7 +182,7 @@ class Adapted:
         if first < cut:
             x, _ = run(x, first, cut)
         updating = frozenset(path for path, label in self.stat_labels(phase).items() if label == "stats")
-        return run(x, cut, last, train=True, rng=rng, updating=updating)
+        return run(x, cut, last, train=True, rng=rng, updating=updating, axis=axis)
 
     def _blamed(self, i: int) -> Any:
         return labelling.blamed_on_part(self.parts[i][0].name if i else "")

@@ -51,7 +51,11 @@ def _greedy(settings: Settings, candidates: Candidates) -> dict[str, Any]:
 
 
 def _method(
-    name: str, paper: str, trains: str, combine_trials: Callable[[Settings, Candidates], dict[str, Any]], **fields: Field
+    name: str,
+    paper: str,
+    trains: str,
+    combine_trials: Callable[[Settings, Candidates], dict[str, Any]],
+    **fields: Field,
 ) -> Method:
     own: Fields = fields
     return Method(

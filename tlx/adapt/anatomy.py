@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from tlx import tree
-from tlx.errors import ConfigError
+from tlx.errors import ConfigError, RuleError
 from tlx.models.registry import Model
 
 
@@ -45,13 +45,17 @@ class Anatomy:
           field: the setting's name.
 
         Raises:
-          ConfigError: the setting is empty and the model has no such part.
+          ConfigError: the setting is no regular expression, or is empty and the model has no such part.
         """
         found = given or self.model.targets.get(name, "")
         if not found:
             raise ConfigError(
                 field, f"{self.model.name!r} has no {name} of its own to adapt; name modules by a pattern"
             )
+        try:
+            tree.matches(found, "")
+        except RuleError as error:
+            raise ConfigError(field, str(error)) from None
         return found
 
 

@@ -54,6 +54,8 @@ def phm(x: jax.Array, rule_NAB: jax.Array, s_NP: jax.Array, t_NQ: jax.Array) -> 
 def grow(settings: Settings, base: Base, key: jax.Array) -> dict[str, Any]:
     """The factors A that all layers share, `adapters/compacter/rule` [N, A, B].
 
+    They lie outside the stages, so no stage counts as frozen and none is cached.
+
     Args:
       settings: `n`, `std`.
       base: not needed.

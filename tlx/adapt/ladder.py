@@ -103,9 +103,9 @@ def interceptor(settings: Settings, context: Pass) -> Interceptor:
         kwargs: dict[str, Any],
         call: nn.module.InterceptorContext,
     ) -> Any:
-        module, path = call.module, "/".join(call.module.path)
         if call.method_name != "__call__":
             return layer(*args, **kwargs)
+        module, path = call.module, "/".join(call.module.path)
         if path == first:
             base = layer(*args, **kwargs)
             x_BTD = tokens.hidden(base)

@@ -29,6 +29,7 @@ def run(
     train: bool = False,
     rng: jax.Array | None = None,
     updating: frozenset[str] = frozenset(),
+    axis: str | None = None,
 ) -> tuple[Any, dict[str, Any]]:
     """Stages `first` to `last` of a model, adapted.
 
@@ -43,6 +44,7 @@ def run(
       train: whether this is a training step.
       rng: key for dropout.
       updating: paths of the running statistics that are updated; the other norms use theirs as they are.
+      axis: name of the device axis whose parts make up one batch under `pmap`, or None.
 
     Returns:
       What flows out, and the updated statistics.
@@ -69,7 +71,7 @@ def run(
             if method.interceptor:
                 stack.enter_context(nn.intercept_methods(method.interceptor(settings, context)))
         if "batch_stats" in variables:
-            stack.enter_context(nn.intercept_methods(_batch_norm(updating)))
+            stack.enter_context(nn.intercept_methods(_batch_norm(updating, axis)))
         if not wrappers:
             return stages(x, first, last), tree.unflatten(changed)
         for k in range(first, last):
@@ -83,11 +85,14 @@ def _wrapped(wrappers: list[Any], k: int, stage: Callable[[Any], Any]) -> Callab
     return stage
 
 
-def _batch_norm(updating: frozenset[str]) -> Interceptor:
+def _batch_norm(updating: frozenset[str], axis: str | None) -> Interceptor:
     def use_running_average_where_frozen(layer: Any, args: Any, kwargs: Any, context: Any) -> Any:
         if isinstance(context.module, nn.BatchNorm) and context.method_name == "__call__":
             path = "/".join(("batch_stats", *context.module.path, "mean"))
             kwargs = {**kwargs, "use_running_average": kwargs["use_running_average"] or path not in updating}
+            if axis is not None:
+                # A model does not know how it is run, so its norms learn here that the batch is on several devices.
+                object.__setattr__(context.module, "axis_name", axis)
         return layer(*args, **kwargs)
 
     return use_running_average_where_frozen

@@ -67,9 +67,9 @@ def interceptor(settings: Settings, context: Pass) -> Interceptor:
         kwargs: dict[str, Any],
         call: nn.module.InterceptorContext,
     ) -> Any:
-        path = "/".join(call.module.path)
         if call.method_name != "__call__":
             return layer(*args, **kwargs)
+        path = "/".join(call.module.path)
         if shifted and tree.matches(shifted, path):
             tokens.check_room(model, length, args[0].shape[-1])
             return layer(args[0] + jnp.where(context.scale == 0, 0, length), *args[1:], **kwargs)

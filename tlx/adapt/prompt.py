@@ -56,9 +56,9 @@ def interceptor(settings: Settings, context: Pass) -> Interceptor:
         kwargs: dict[str, Any],
         call: nn.module.InterceptorContext,
     ) -> Any:
-        path = "/".join(call.module.path)
         if call.method_name != "__call__":
             return layer(*args, **kwargs)
+        path = "/".join(call.module.path)
         if path == pool and settings["pool"] == "class":
             args = (tokens.without(args[0], 0, length), *args[1:])
         out = layer(*args, **kwargs)

@@ -73,17 +73,17 @@ def around(settings: Settings, context: Pass) -> Around:
       smaller network distilled from it. It runs in evaluation mode, without dropout and with the base's running
       statistics.
     """
-    model = context.model
-    head = len(model.stages) - 1
+    module, stages = context.model.module, context.model.stages
+    head = len(stages) - 1
 
     def blended(k: int, stage: Callable[[Any], Any], x: Any) -> Any:
         if k == 0:
             x = {"base": x, "input": x}
         if k < head:
             return {**x, "base": stage(x["base"])}
-        side = context.adapters[model.stages[head]]["side"]
+        side = context.adapters[stages[head]]["side"]
         base_BD = x["base"]
-        side_BD = _features(model.module, side, x["input"], settings["stages"]).astype(base_BD.dtype)
+        side_BD = _features(module, side, x["input"], settings["stages"]).astype(base_BD.dtype)
         share = ((1.0 - jax.nn.sigmoid(side["blend"][0])) * context.scale).astype(base_BD.dtype)
         return stage((1.0 - share) * base_BD + share * side_BD)
 

@@ -84,9 +84,9 @@ def _interceptor(settings: Settings, context: Pass, deep: bool) -> Interceptor:
         kwargs: dict[str, Any],
         call: nn.module.InterceptorContext,
     ) -> Any:
-        module, path = call.module, "/".join(call.module.path)
         if call.method_name != "__call__":
             return layer(*args, **kwargs)
+        module, path = call.module, "/".join(call.module.path)
         if path == pool:
             return layer(tokens.without(args[0], at, length), *args[1:], **kwargs)
         if deep and tree.matches(model.targets["blocks"], path):

@@ -172,7 +172,8 @@ def shares_frozen(task: Task, arm: str) -> bool:
     labels = {**adapted.labels(), **adapted.stat_labels()}
     used = [path for path, label in labels.items() if label == FROZEN and stage_of(path, below) is None]
     own = [path for path in used if path.startswith("adapters/") or any(tree.matches(rule, path) for rule in RESET)]
-    calibrated = any(method.examples == "target" for method, _ in adapted.parts)
+    # From the target's own labelled examples, or from the source's with a key of the seed.
+    calibrated = any(method.calibrate for method, _ in adapted.parts)
     return not calibrated and not (used if arm != TRANSFER else own)
 
 

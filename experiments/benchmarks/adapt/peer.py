@@ -16,7 +16,8 @@ from experiments.benchmarks.rows import Row
 from tlx.errors import FileError
 
 SCRIPT = Path(__file__).with_name("torch_side.py")
-METHODS = ("full", "lora", "head")
+# With the settings that both sides have.
+METHODS: dict[str, dict[str, Any]] = {"full": {}, "lora": {"rank": 8, "alpha": 8.0}, "head": {}}
 
 
 class Peer:
@@ -108,8 +109,8 @@ def against(bench: Bench, peer: Peer) -> Iterator[tuple[str, Row]]:
       Name and row.
     """
     steps = bench.scale.steps
-    for method in METHODS:
-        task = bench.task(method)
+    for method, settings in METHODS.items():
+        task = bench.task(method, **settings)
         step = Step(task, bench.variables(task), bench.batch())
         says = f"{method}: PyTorch{' and PEFT' if method == 'lora' else ''} / tlx"
         yield f"torch-{method}", Row(says, partial(peer.run, method, steps), partial(step.run, steps))

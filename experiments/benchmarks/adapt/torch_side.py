@@ -9,6 +9,7 @@ queries and values). The same rule as tlx's: AdamW (fused), gradients clipped to
 import json
 import os
 import sys
+import warnings
 from typing import Any
 
 # Said before the imports, which read it: a model without a name is not looked up on a server.
@@ -22,6 +23,8 @@ from torch import nn
 from transformers import BertConfig, BertForSequenceClassification
 
 RATE, CLIP = 1e-4, 1.0
+
+warnings.simplefilter("ignore")  # of one library about another
 
 
 def model_of(method: str, config: BertConfig) -> nn.Module:
