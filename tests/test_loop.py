@@ -207,8 +207,8 @@ def test_a_chunked_run_is_the_train_step_over_and_over(programs: Programs) -> No
 
 
 def test_batch_norm_sees_the_whole_batch_however_it_is_spread() -> None:
-    task = Task(adapt("freeze", tiny_model("resnet")), Optimizer(clip_norm=0.0, warmup=0.0, ema=0.5), steps=2)
-    start, frozen = tiny_begin(task, make_hyper(1e-2))
+    task = Task(adapt("freeze", tiny_model("resnet")), Optimizer("sgd", warmup=0.0, ema=0.5), steps=2)
+    start, frozen = tiny_begin(task, make_hyper(0.1))
     image_NHWC = np.random.default_rng(0).integers(0, 256, (EXAMPLES, 8, 8, 3)).astype(np.uint8)
     ends = {}
     for place in (("jit", 1), ("jit", 2), ("pmap", 2)):
@@ -221,5 +221,4 @@ def test_batch_norm_sees_the_whole_batch_however_it_is_spread() -> None:
     for place, (state, own_losses) in ends.items():
         np.testing.assert_allclose(own_losses, losses, rtol=1e-5, err_msg=str(place))
         for part in ("stats", "trainable", "ema"):
-            # Adam scales rounding up where a gradient is small.
-            assert largest_gap(getattr(one, part), getattr(state, part)) < 1e-4, (place, part)
+            assert largest_gap(getattr(one, part), getattr(state, part)) < 1e-5, (place, part)

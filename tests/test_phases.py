@@ -28,6 +28,7 @@ from tlx.phases import enter, like
 from tlx.sharding import make_placement
 from tlx.state import TrainState, from_tree, make_hyper, to_tree
 from tlx.step import Task, init_state
+from tlx.study.cost import size_of, step_flops
 
 MODEL = tiny_model(depth=1)
 # Softmax does not see it: its gradient is rounding, which Adam scales to full size.
@@ -83,6 +84,15 @@ def test_learning_rates_of_phases_with_restarts(monkeypatch: pytest.MonkeyPatch)
     assert factors(Task(adapted, Optimizer(warmup=0.1, schedule="linear"), steps=10)) == pytest.approx(expected)
     probe_then_all = Task(adapt("lp_ft", MODEL, probe=0.5, lr=0.1), ADAM, steps=6)
     assert factors(probe_then_all) == pytest.approx([1.0, 1.0, 0.5, 0.1, 0.1, 0.05])
+
+
+def test_a_step_costs_the_mean_of_its_phases() -> None:
+    task = Task(adapt("lp_ft", MODEL, probe=0.25), ADAM, steps=4)
+    probe, rest = (step_flops(Task(adapt(name, MODEL), ADAM, steps=4), 8) for name in ("head", "full"))
+    assert step_flops(task, 8) == pytest.approx((probe + 3 * rest) / 4, rel=0.02)
+    assert rest > 1.5 * probe
+    size = size_of(task)
+    assert size.trainable == size.total == size_of(Task(adapt("full", MODEL), ADAM, steps=4)).trainable
 
 
 # What is carried

@@ -312,6 +312,26 @@ def test_a_norm_trains_with_either_of_its_leaves() -> None:
     assert set(adapted.stat_labels().values()) == {"stats"}
 
 
+def test_a_wrapper_of_stages_sees_each_once_and_changes_nothing_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[int, bool]] = []
+
+    def around(settings: Any, context: Any) -> Any:
+        def wrapper(k: int, stage: Any, x: Any) -> Any:
+            seen.append((k, context.train))
+            return stage(x)
+
+        return wrapper
+
+    monkeypatch.setitem(METHODS, "wrapped", replace(METHODS["full"], around=around))
+    logits_BC, stats = training(Adapted(RESNET, "wrapped"))
+    expected_BC, expected = training(seen_through("full"))
+    assert seen == [(k, True) for k in range(5)]
+    np.testing.assert_allclose(logits_BC, expected_BC, atol=1e-6)
+    assert stats.keys() == expected.keys()
+    for path, leaf in expected.items():
+        np.testing.assert_allclose(stats[path], leaf, atol=1e-6, err_msg=path)
+
+
 def test_predictions_update_nothing_whatever_the_policy() -> None:
     logits_BC, stats = seen_through("full", "update_stats").apply(trained_once(), batch(RESNET)["input"])
     assert stats == {}

@@ -49,7 +49,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder, model = tmp_path_factory.mktemp("merge"), tiny_model()
     fresh, pretrained = fresh_variables(model, SEED), fresh_variables(model, SEED + 1)
     full = Task(Adapted(model, "full"), Optimizer(), 2)
-    for name, leaves in (("other", fresh), ("upper", pretrained)):
+    for name, leaves in (("wrong", fresh), ("upper", pretrained)):
         state = init_state(full, leaves, {}, make_hyper(1e-3))
         saved = {"state": to_tree(state), "losses": np.zeros(2, np.float32)}
         Checkpoints(folder / "sources" / name).save(2, saved, {})
@@ -94,7 +94,7 @@ def test_fresh_frozen_leaves_are_drawn_anew(work: Path, tmp_path: Path) -> None:
     outcome = merge_cell(work, IDS["random"], tmp_path / "out")
     path, plain = "params/embed/patches/kernel", leaves(tmp_path / "out")
     assert outcome.changed == 4 and outcome.gap < 1e-5
-    np.testing.assert_array_equal(plain[path], source(work, "other")[path])
+    np.testing.assert_array_equal(plain[path], source(work, "wrong")[path])
     assert np.any(plain[path] != source(work)[path])
 
 

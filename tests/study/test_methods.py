@@ -24,10 +24,11 @@ from tlx.loop import Programs
 from tlx.optim import Optimizer
 from tlx.progress import Silent
 from tlx.records import Records
+from tlx.step import Task
 from tlx.study import run
 from tlx.study.context import Context, Stopped, fresh_variables
 from tlx.study.examples import subset_of
-from tlx.study.plan import Unit
+from tlx.study.plan import Unit, train_programs
 from tlx.study.spec import Entry, Folders, Study
 from tlx.study.starts import starts_of
 
@@ -126,6 +127,14 @@ def start_of(finished: Finished, seed: int) -> dict[str, np.ndarray]:
     head = tree.flatten({"params": {"head": fresh_variables(model, seed)["params"]["head"]}})
     body = {p: leaf for p, leaf in tree.flatten(finished.source).items() if not p.startswith("params/head/")}
     return {path: np.asarray(leaf) for path, leaf in {**body, **head}.items()}
+
+
+def test_the_plan_predicts_the_programs_of_every_phase(finished: Finished) -> None:
+    names = finished.context.programs.names()
+    trained = [name for name in names if isinstance(name, Task) or (isinstance(name, tuple) and "fused" in name)]
+    # The source's, one each of `low` and `high` together, `mean`, `masked` and `probe`, and both phases of `phased`.
+    assert len(trained) == train_programs(finished.study, finished.grid.units)
+    assert [name.phase for name in trained if isinstance(name, Task) and name.adapted.method == "lp_ft"] == [0, 1]
 
 
 # What is kept

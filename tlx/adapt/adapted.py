@@ -198,8 +198,15 @@ def _merged(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     return both
 
 
+def _check_parts(parts: tuple[Part, ...]) -> None:
+    """Whether methods can stand on one tree."""
+    if len(parts) > 1 and (reasons := [f"{method.name!r} {method.alone}" for method, _ in parts if method.alone]):
+        raise ConfigError("also", f"{reasons[0]}, so no other method can stand beside it")
+
+
 @functools.cache
 def _abstract(adapted: Adapted) -> dict[str, Any]:
+    _check_parts(adapted.parts)
     shapes: dict[str, Any] = jax.eval_shape(lambda: adapted.init_adapters(adapted.model.init(0), 0))
     return shapes
 

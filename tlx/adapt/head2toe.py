@@ -204,4 +204,5 @@ HEAD2TOE = Method(
     phases=lambda settings, anatomy: (Phase(0.0, (".*",)), Phase(settings["select"], (".*",), restart=True)),
     wrap=wrap,
     starts_elsewhere="the new head reads all stages",
+    alone="replaces the head by one over the features of all stages",
 )

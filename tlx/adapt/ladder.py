@@ -152,4 +152,5 @@ LADDER = Method(
     rules=lambda settings, anatomy: ADAPTERS,
     interceptor=interceptor,
     starts_elsewhere="the head reads the ladder's features, not the model's",
+    alone="runs a network of its own beside every block",
 )

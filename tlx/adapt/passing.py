@@ -51,7 +51,11 @@ def run(
     """
     leaves = {key: variables[key] for key in COLLECTIONS if key in variables}
     context = Pass(model, scale, leaves.get("adapters", {}), train)
+    # All are made before any is in force: making one may look at the model, which must then be the plain one.
     wrappers = [method.around(settings, context) for method, settings in parts if method.around]
+    interceptors = [method.interceptor(settings, context) for method, settings in parts if method.interceptor]
+    if "batch_stats" in variables:
+        interceptors.append(_batch_norm(updating, axis))
     settings_of: dict[str, Any] = {"train": train}
     if rng is not None:
         settings_of["rngs"] = {"dropout": rng}
@@ -59,23 +63,20 @@ def run(
 
     def stages(x: Any, first: int, last: int) -> Any:
         nonlocal leaves
-        if not updating:
-            return model.module.apply(leaves, x, first, last, **settings_of)
-        out, new = model.module.apply(leaves, x, first, last, mutable=["batch_stats"], **settings_of)
+        with ExitStack() as stack:
+            for interceptor in interceptors:
+                stack.enter_context(nn.intercept_methods(interceptor))
+            if not updating:
+                return model.module.apply(leaves, x, first, last, **settings_of)
+            out, new = model.module.apply(leaves, x, first, last, mutable=["batch_stats"], **settings_of)
         changed.update({path: leaf for path, leaf in tree.flatten(dict(new)).items() if path in updating})
         leaves = {**leaves, **new}
         return out
 
-    with ExitStack() as stack:
-        for method, settings in parts:
-            if method.interceptor:
-                stack.enter_context(nn.intercept_methods(method.interceptor(settings, context)))
-        if "batch_stats" in variables:
-            stack.enter_context(nn.intercept_methods(_batch_norm(updating, axis)))
-        if not wrappers:
-            return stages(x, first, last), tree.unflatten(changed)
-        for k in range(first, last):
-            x = _wrapped(wrappers, k, functools.partial(stages, first=k, last=k + 1))(x)
+    if not wrappers:
+        return stages(x, first, last), tree.unflatten(changed)
+    for k in range(first, last):
+        x = _wrapped(wrappers, k, functools.partial(stages, first=k, last=k + 1))(x)
     return x, tree.unflatten(changed)
 
 

@@ -125,4 +125,5 @@ SIDE = Method(
     grow=grow,
     around=around,
     starts_elsewhere="half of the features come from the copied stages",
+    alone="blends the model with a network of its own",
 )

@@ -145,7 +145,7 @@ def choose_strategy(study: Study, task: Task, arm: str) -> tuple[str, str]:
     if execution.compile == "pmap":
         return "loop", f"{cached}pmap spreads one run over the devices"
     if len(task.adapted.phases) > 1:
-        return "loop", f"{cached}which leaves move changes on the way"
+        return "loop", f"{cached}it has phases, which fused runs do not"
     if not shares_frozen(task, arm):
         return "loop", f"{cached}each seed has frozen leaves of its own"
     if execution.strategy != "auto":
