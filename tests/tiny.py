@@ -70,18 +70,22 @@ def tiny_method(name: str) -> TinyMethod:
     return TINY_METHODS[name]
 
 
-def pairs() -> list[Any]:
+def pairs(sample: bool = False) -> list[Any]:
     """Every registered method with every registered model it applies to.
 
     The basic methods on every model, and every method on one model, which changes from method to method, are in
     the default tier; the rest is marked `thorough`.
+
+    Args:
+      sample: whether to leave out the rest.
     """
     found = []
     for i, method in enumerate(sorted(METHODS)):
         models = [model for model in sorted(MODELS) if tiny_method(method).applies(model)]
         for model in models:
             in_default = method in BASIC or model == models[i % len(models)]
-            found.append(pytest.param((method, model), marks=() if in_default else pytest.mark.thorough))
+            if in_default or not sample:
+                found.append(pytest.param((method, model), marks=() if in_default else pytest.mark.thorough))
     return found
 
 

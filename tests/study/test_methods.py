@@ -214,7 +214,7 @@ def test_what_a_method_that_combines_is_handed(finished: Finished) -> None:
 
 def test_a_phased_cell_trains_its_head_first_and_the_rest_slowly(finished: Finished) -> None:
     unit, record = finished.unit("phased"), finished.record("phased", 0)
-    assert unit.strategy == "loop" and "which leaves move changes on the way" in unit.reason
+    assert unit.strategy == "loop" and "it has phases" in unit.reason
     assert record["cost"]["trainable_params"] == record["cost"]["total_params"]
     assert record["curve"]["step"][-1] == STEPS and record["status"] == "ok"
     start, end = start_of(finished, 0), finished.leaves("phased", 0)
