@@ -27,7 +27,7 @@ from tlx.adapt.method import EVERYTHING, Defaults, Method
 from tlx.adapt.registry import METHODS
 from tlx.errors import ConfigError
 from tlx.fields import check_fields
-from tlx.partition import combine
+from tlx.partition import FROZEN, combine
 
 RESNET = tiny_model("resnet")
 
@@ -98,7 +98,7 @@ def test_a_specific_label_wins_over_a_generic_one() -> None:
         assert both.labels() == adapt("llrd").labels()
         assert {label for path, label in both.labels().items() if path.startswith("params/embed/")} == {"train@embed"}
         assert dict(both.lr_scale()) == dict(adapt("llrd").lr_scale()) != {}
-    three = composed("bitfit", "lora_plus", "llrd", llrd={"decay": 0.5})
+    three = composed("lora_plus", "full", "llrd", llrd={"decay": 0.5})
     # A final norm learns as fast as the head, a block half as fast as what lies above it.
     expected = {
         "adapter@lora_b": 16.0,
@@ -367,3 +367,21 @@ def test_statistics_may_begin_anew() -> None:
         assert differing(given["batch_stats"], kept["batch_stats"]) == set()
     # A model without statistics has nothing to begin anew.
     assert replace(adapt("full"), stats="reset").init_adapters(variables(adapt("full")), 0).keys() == {"params"}
+
+
+@pytest.mark.parametrize(
+    ("main", "also", "moves"),
+    [
+        ("lora", "lp_ft", "(params/head|adapters)/.*"),
+        ("lora", "wise_ft", "(params/head|adapters)/.*"),
+        ("freeze_first", "l2_sp", "params/(?!embed/).*"),
+        ("freeze_first", "llrd", "params/(?!embed/).*"),
+        ("l2_sp", "freeze_first", "params/.*"),
+    ],
+)
+def test_under_also_a_modifier_opens_nothing_of_its_own_accord(main: str, also: str, moves: str) -> None:
+    settings = check_fields("method", METHODS[also].fields, {})
+    one = adapt(main)
+    adapted = Adapted(one.model, one.method, one.settings, ((also, tuple(sorted(settings.items()))),))
+    moving = {path for path, label in adapted.labels().items() if label != FROZEN}
+    assert moving == {path for path in adapted.labels() if tree.matches(moves, path)}

@@ -15,6 +15,8 @@ from tlx.adapt.merging import gap, merge, unmerge
 from tlx.adapt.registry import METHODS
 from tlx.errors import ConfigError
 
+pytestmark = pytest.mark.thorough
+
 MERGEABLE = [
     (method, model)
     for method in sorted(METHODS)

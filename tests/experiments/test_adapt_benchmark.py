@@ -13,14 +13,17 @@ import pytest
 from experiments.benchmarks.adapt import peer
 from experiments.benchmarks.adapt.cost import Cost, Phase
 from experiments.benchmarks.adapt.peer import Peer, asked_of
-from experiments.benchmarks.adapt.rows import TOGETHER, Bench, Scale, Step
+from experiments.benchmarks.adapt.rows import Bench, Scale, Step
 from experiments.benchmarks.adapt.run import main
 from experiments.benchmarks.adapt.show import markdown
+from experiments.benchmarks.adapt.together import ROWS
 from experiments.benchmarks.rows import Row
 from experiments.benchmarks.run import Result, Round, measure
 from tlx import tree
 from tlx.errors import FileError
 from tlx.study.cost import step_flops
+
+pytestmark = pytest.mark.thorough
 
 VIT = Scale({"patch": 4, "width": 16, "depth": 1, "heads": 2}, (8, 8, 1), batch=4, steps=2)
 DEEP = Scale({"patch": 4, "width": 16, "depth": 2, "heads": 2}, (8, 8, 1), batch=4, steps=2, adapters=3)
@@ -94,14 +97,14 @@ def test_a_step_trains(steps: dict[str, Step]) -> None:
     assert all(jax.tree.leaves(moved))
 
 
-@pytest.mark.parametrize("name", ["all", "upper-cached"])
+@pytest.mark.parametrize("name", ["at-once", "upper-both"])
 def test_in_turn_and_at_once_train_the_same_adapters(name: str) -> None:
-    row = TOGETHER[name](Bench("vit", DEEP))
+    row = ROWS[name](Bench("vit", DEEP))
     top, bottom = row.top(), row.bottom()
     assert top.shape == bottom.shape == (3, 2)
     np.testing.assert_allclose(top, bottom, rtol=1e-5)
     assert len(np.unique(top)) == top.size  # members differ
-    assert row.says.startswith("3 LoRA adapters in turn / at once, ")
+    assert row.says.startswith("3 LoRA adapters ") and " / " in row.says
 
 
 def test_what_does_not_apply_is_left_out_and_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -32,6 +32,8 @@ from tlx.study.plan import Unit, train_programs
 from tlx.study.spec import Entry, Folders, Study
 from tlx.study.starts import starts_of
 
+pytestmark = pytest.mark.thorough
+
 LOW, HIGH, STEPS = 1e-3, 4e-3, 6
 # Name, method, its settings and the learning rates.
 ENTRIES: list[tuple[str, str, dict[str, Any], tuple[float, ...]]] = [

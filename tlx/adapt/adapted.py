@@ -30,7 +30,8 @@ class Adapted:
       model: the architecture.
       method: key of `METHODS`.
       settings: a value for each of the method's fields.
-      also: further methods on the same tree, with their settings. What any of them trains is trained.
+      also: further methods on the same tree, with their settings. What any of them trains is trained, but for those
+        that only modify others (`Method.modifies`).
       stats: running statistics of BatchNorm: `auto` updates those of norms that train, `frozen_stats` none,
         `update_stats` all, `reset` all, from mean 0 and variance 1 on.
     """
@@ -70,9 +71,10 @@ class Adapted:
         """
         # Apart from `Model.init`, which draws the kernel beside an adapter from the same seed and path.
         key = jax.random.fold_in(jax.random.key(seed), 1)
+        source = variables if source is None else source
         if self.stats == "reset" and "batch_stats" in variables:
             variables = {**variables, "batch_stats": passing.fresh_stats(variables["batch_stats"])}
-        base = Base(self.anatomy, variables, variables if source is None else source)
+        base = Base(self.anatomy, variables, source)
         grown: dict[str, Any] = {}
         for i, (method, settings) in enumerate(self.parts):
             with self._blamed(i):

@@ -66,6 +66,7 @@ def _method(
         defaults=TUNING,
         rules=lambda settings, anatomy: EVERYTHING,
         combine=combine_trials,
+        modifies=True,
     )
 
 

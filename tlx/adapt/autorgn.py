@@ -93,4 +93,5 @@ AUTO_RGN = Method(
     defaults=Defaults((1e-5, 1e-4, 1e-3), weight_decay=0.01),
     rules=lambda settings, anatomy: EVERYTHING,
     wrap=wrap,
+    modifies=True,
 )

@@ -97,4 +97,5 @@ DISTILL = Method(
     rules=_rules,
     grow=grow,
     penalty=penalty,
+    modifies=True,
 )

@@ -90,4 +90,5 @@ EWC = Method(
     penalty=penalty,
     calibrate=calibrate,
     examples="source",
+    modifies=True,
 )

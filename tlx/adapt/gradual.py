@@ -41,6 +41,7 @@ GRADUAL = Method(
     defaults=Defaults((1e-4, 3e-4, 1e-3), weight_decay=0.01),
     rules=lambda settings, anatomy: EVERYTHING,
     phases=phases,
+    modifies=True,
 )
 
 ULMFIT = Method(
@@ -56,4 +57,5 @@ ULMFIT = Method(
     rules=llrd.rules,
     lr_scale=llrd.lr_scale,
     phases=phases,
+    modifies=True,
 )

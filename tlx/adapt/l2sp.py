@@ -79,4 +79,5 @@ L2_SP = Method(
     rules=lambda settings, anatomy: EVERYTHING,
     grow=grow,
     penalty=penalty,
+    modifies=True,
 )

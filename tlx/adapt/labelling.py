@@ -24,7 +24,7 @@ def adapter_paths(variables: dict[str, Any]) -> list[str]:
 def label_parts(
     parts: Sequence[tuple[Method, dict[str, Any]]], own: Sequence[Sequence[str]], anatomy: Anatomy
 ) -> dict[str, str]:
-    """The label of every parameter and adapter: it moves if any method moves it.
+    """The label of every parameter and adapter: it moves if any method moves it that does more than modify others.
 
     Args:
       parts: the methods and their settings.
@@ -39,6 +39,7 @@ def label_parts(
     """
     params = [path for path in anatomy.leaves if path.startswith("params/")]
     found: dict[str, list[str]] = {}
+    named: dict[str, list[str]] = {}
     for i, ((method, settings), adapters) in enumerate(zip(parts, own, strict=True)):
         with blamed_on_part(method.name if i else ""):
             try:
@@ -47,13 +48,15 @@ def label_parts(
             except RuleError as error:
                 raise blame(error, settings, anatomy.model) from None
         for path, label in labels.items():
-            found.setdefault(path, []).append(label)
-    return {path: _strongest(labels) for path, labels in sorted(found.items())}
+            only_names = i > 0 and method.modifies and path not in adapters
+            (named if only_names else found).setdefault(path, []).append(label)
+    return {path: _strongest(claims, named.get(path, [])) for path, claims in sorted(found.items())}
 
 
-def _strongest(labels: list[str]) -> str:
-    moving = [label for label in labels if label != FROZEN]
-    return next((label for label in moving if label not in GENERIC), moving[0] if moving else FROZEN)
+def _strongest(claims: list[str], names: list[str]) -> str:
+    if not (moving := [label for label in claims if label != FROZEN]):
+        return FROZEN
+    return next((label for label in (*moving, *names) if label not in (*GENERIC, FROZEN)), moving[0])
 
 
 def in_phase(labels: dict[str, str], phases: Sequence[Phase], phase: int) -> dict[str, str]:

@@ -63,4 +63,5 @@ LLRD = Method(
     defaults=Defaults((1e-4, 3e-4, 1e-3), weight_decay=0.05),
     rules=rules,
     lr_scale=lr_scale,
+    modifies=True,
 )

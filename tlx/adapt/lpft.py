@@ -33,4 +33,5 @@ LP_FT = Method(
     defaults=Defaults((3e-4, 1e-3, 3e-3), weight_decay=0.01),
     rules=lambda settings, anatomy: EVERYTHING,
     phases=phases,
+    modifies=True,
 )

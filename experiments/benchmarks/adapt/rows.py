@@ -1,6 +1,6 @@
-"""The train steps that are timed: every method on one model, and several LoRA adapters in turn or at once.
+"""The train steps that are timed: any method on a model of some size.
 
-Shape suffixes: B batch, S steps, K adapters.
+Shape suffixes: B batch, S steps.
 """
 
 import functools
@@ -13,14 +13,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.benchmarks.rows import Row
 from tlx import tree
 from tlx.adapt.adapted import Adapted
 from tlx.adapt.anatomy import stage_of
 from tlx.adapt.registry import METHODS
 from tlx.errors import TlxError
 from tlx.fields import check_fields
-from tlx.fused import stack
 from tlx.models.inputs import TOKENS
 from tlx.models.registry import MODELS, Model
 from tlx.optim import Optimizer
@@ -178,62 +176,3 @@ class Bench:
         except TlxError as error:
             return str(error)
         return ""
-
-
-def together(bench: Bench, upper: bool, cached: bool) -> Row:
-    """K LoRA adapters on one frozen backbone, one after another and all in one program.
-
-    Args:
-      bench: the model.
-      upper: whether only the upper half of the blocks is adapted; all at once then start from the activations
-        below, computed before.
-      cached: whether one after another does so too.
-
-    Returns:
-      Both ways; each gives the losses [K, S].
-    """
-    scale, model = bench.scale, bench.model
-    blocks = [stage for stage in model.stages if tree.matches(model.targets["blocks"], stage)]
-    target = model.targets["low_rank"]
-    if upper:
-        target = f"(?=({'|'.join(blocks[len(blocks) // 2 :])})/){target}"
-    whole = bench.task("lora", target=target)
-    above = replace(whole, first=whole.adapted.cut()) if upper else whole
-
-    def start(task: Task) -> list[Step]:
-        return [Step(task, bench.variables(task, seed=k), bench.batch(seed=k)) for k in range(scale.adapters)]
-
-    single = start(above if cached else whole)
-    members = single if cached or not upper else start(above)
-    for step in single[1:]:
-        step.compiled = single[0].compiled  # their programs are equal
-    state = stack([member.state for member in members])
-    batch_KB = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(member.batch for member in members))
-    frozen = members[0].frozen
-
-    def all_of_them(state: Any, frozen: Any, batch_KB: Any) -> Any:
-        return jax.vmap(lambda state, batch_B: train_step(above, state, frozen, batch_B))(state, batch_KB)
-
-    fused = jax.jit(all_of_them, donate_argnums=0).lower(state, frozen, batch_KB).compile()
-
-    def in_turn() -> np.ndarray:
-        return np.stack([step.run(scale.steps) for step in single])
-
-    def at_once() -> np.ndarray:
-        nonlocal state
-        losses = []
-        for _ in range(scale.steps):
-            state, loss_K = fused(state, frozen, batch_KB)
-            losses.append(loss_K)
-        jax.block_until_ready(state.trainable)
-        return np.stack(losses, axis=1)
-
-    where = "all blocks" if not upper else "upper half, both cached" if cached else "upper half, cached only at once"
-    return Row(f"{scale.adapters} LoRA adapters in turn / at once, {where}", in_turn, at_once)
-
-
-TOGETHER = {
-    "all": functools.partial(together, upper=False, cached=False),
-    "upper": functools.partial(together, upper=True, cached=True),
-    "upper-cached": functools.partial(together, upper=True, cached=False),
-}

@@ -12,7 +12,8 @@ from experiments.benchmarks import run as benchmarks
 from experiments.benchmarks.adapt import show
 from experiments.benchmarks.adapt.cost import Cost, cost_of
 from experiments.benchmarks.adapt.peer import Peer, against, asked_of
-from experiments.benchmarks.adapt.rows import SCALES, TOGETHER, Bench, Scale, Step
+from experiments.benchmarks.adapt.rows import SCALES, Bench, Scale, Step
+from experiments.benchmarks.adapt.together import ROWS
 from experiments.benchmarks.run import Result, measure
 from tlx.adapt.registry import METHODS
 from tlx.atomic import write_json
@@ -55,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m experiments.benchmarks.adapt", description=__doc__.splitlines()[0])
     parser.add_argument("--model", choices=MODELS, default="vit", help="whose train step (default: vit)")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), metavar="NAME")
-    parser.add_argument("--rows", nargs="*", choices=TOGETHER, default=list(TOGETHER), metavar="NAME")
+    parser.add_argument("--rows", nargs="*", choices=ROWS, default=list(ROWS), metavar="NAME")
     parser.add_argument("--rounds", type=benchmarks.positive, default=5, help="timed pairs for each (default: 5)")
     parser.add_argument("--torch", type=Path, metavar="PYTHON", help="time BERT beside the PyTorch of this Python")
     parser.add_argument("--markdown", action="store_true", help="print the methods as a Markdown table, too")
@@ -78,7 +79,7 @@ def _together(bench: Bench, options: argparse.Namespace) -> list[Result]:
         return []  # under vmap its convolutions are of no use to anybody on a CPU
     results = []
     for name in options.rows:
-        results.append(measure(name, TOGETHER[name](bench), options.rounds))
+        results.append(measure(name, ROWS[name](bench), options.rounds))
         print(f"done: {name}", file=sys.stderr)
     return results
 
