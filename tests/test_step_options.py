@@ -30,6 +30,8 @@ from tlx.optim import Optimizer
 from tlx.state import TrainState, make_hyper
 from tlx.step import Task, predict, train_step
 
+pytestmark = pytest.mark.thorough
+
 GRADIENT = Optimizer(name="sgd", momentum=0.0, clip_norm=0.0, warmup=0.0, schedule="constant")
 STEPS = 8
 DROPPING = tiny_model(dropout=0.4)

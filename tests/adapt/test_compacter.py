@@ -24,7 +24,7 @@ RULE = "compacter/rule"
 
 
 def build(model: str = "vit", **changes: Any) -> Adapted:
-    return adapt("compacter", tiny_model(model), **{**SETTINGS, **changes})
+    return adapt("compacter", tiny_model(model), **{**SETTINGS, "target": "", **changes})
 
 
 def away(adapted: Adapted, seed: int = 0) -> dict[str, Any]:
@@ -124,7 +124,7 @@ def test_gradients_equal_finite_differences_of_the_block_written_out() -> None:
 
 
 def test_initial_values_are_those_of_the_authors_code() -> None:
-    adapted = adapt("compacter", tiny_model(width=256, depth=2), n=16, reduction=2, std=0.01)
+    adapted = adapt("compacter", tiny_model(width=256, depth=2), n=16, reduction=2, std=0.01, target="")
     drawn = tree.flatten(variables(adapted)["adapters"])
     rule = drawn[RULE]
     assert np.std(rule) == pytest.approx(0.01, rel=0.05) and abs(np.mean(rule)) < 5 * 0.01 / 64
@@ -164,7 +164,7 @@ def test_norms_and_the_rule_train_with_the_adapters() -> None:
 
 @pytest.mark.parametrize("remat", [False, True])
 def test_scanned_blocks_share_the_rule_as_well(remat: bool) -> None:
-    adapted, scanned = build(), adapt("compacter", tiny_model(scan=True, remat=remat), **SETTINGS)
+    adapted, scanned = build(), adapt("compacter", tiny_model(scan=True, remat=remat), target="", **SETTINGS)
     moved, x = away(adapted), batch(adapted.model)["input"]
     together = stacked(moved)
     shapes = {path: leaf.shape for path, leaf in tree.flatten(together).items()}

@@ -151,6 +151,7 @@ def test_the_optimizer_holds_promised_leaves_only(adapted: Adapted) -> None:
     assert size.trainable == sum(every[path].size for path in promised(adapted))
 
 
+@pytest.mark.thorough
 def test_training_reaches_just_above_the_cut_and_not_below(adapted: Adapted) -> None:
     cut, x = adapted.cut(), batch(adapted.model)["input"]
     moved = away(adapted, promised(adapted))
@@ -159,6 +160,7 @@ def test_training_reaches_just_above_the_cut_and_not_below(adapted: Adapted) -> 
         assert (gap(one, other) > 1e-4) == reaches
 
 
+@pytest.mark.thorough
 def test_any_two_runs_of_stages_make_the_whole(adapted: Adapted) -> None:
     moved, x = away(adapted, promised(adapted)), batch(adapted.model)["input"]
     whole, _ = compiled_forward(adapted)(moved, x)
@@ -167,6 +169,7 @@ def test_any_two_runs_of_stages_make_the_whole(adapted: Adapted) -> None:
         np.testing.assert_allclose(compiled_forward(adapted, first=k)(moved, below)[0], whole, atol=2e-5)
 
 
+@pytest.mark.thorough
 def test_gradients_are_those_of_finite_differences(adapted: Adapted) -> None:
     """Along one random direction of all leaves that move, away from the zeros of a start."""
     if adapted.method in DETACHED:

@@ -43,15 +43,9 @@ PLAIN = Optimizer(clip_norm=0.0, warmup=0.0, schedule="constant")
 FLOPS_BATCH = 32
 
 
-@pytest.fixture(params=pairs(), ids=lambda pair: "-".join(pair))
-def adapted(request: pytest.FixtureRequest) -> Adapted:
-    method, model = request.param
-    return adapt(method, tiny_model(model))
-
-
 @pytest.fixture(params=pairs(sample=True), ids=lambda pair: "-".join(pair))
-def sampled(request: pytest.FixtureRequest) -> Adapted:
-    """For what takes seconds a pair: every method on one model, the basic ones on all."""
+def adapted(request: pytest.FixtureRequest) -> Adapted:
+    """All of this takes seconds a pair: every method on one model, the basic ones on all."""
     method, model = request.param
     return adapt(method, tiny_model(model))
 
@@ -101,8 +95,8 @@ def by_hand(task: Task) -> Any:
     return step
 
 
-def test_a_step_costs_what_it_would_by_hand(sampled: Adapted, compiled_well: None) -> None:
-    adapted, task = sampled, Task(sampled, PLAIN, 4)
+def test_a_step_costs_what_it_would_by_hand(adapted: Adapted, compiled_well: None) -> None:
+    task = Task(adapted, PLAIN, 4)
     task = task.at(4)
     state, frozen = begin(task)
     data = batch(adapted.model, FLOPS_BATCH)
@@ -160,8 +154,8 @@ def test_members_under_vmap_compute_what_each_computes_alone(adapted: Adapted) -
         np.testing.assert_allclose(forward[k], compiled_forward(adapted)(combine(*some, frozen), x)[0], atol=1e-5)
 
 
-def test_a_step_over_several_devices_is_a_step_on_one(sampled: Adapted) -> None:
-    adapted, task = sampled, Task(sampled, PLAIN, 4).at(0)
+def test_a_step_over_several_devices_is_a_step_on_one(adapted: Adapted) -> None:
+    task = Task(adapted, PLAIN, 4).at(0)
     state, frozen = begin(task, make_hyper(0.02))
     data = batch(adapted.model)
     alone, loss = compiled_step(task)(state, frozen, data)
@@ -174,8 +168,7 @@ def test_a_step_over_several_devices_is_a_step_on_one(sampled: Adapted) -> None:
 
 
 @pytest.mark.parametrize("change", ["remat", "scan"])
-def test_it_works_on_layers_that_are_recomputed_or_scanned(sampled: Adapted, change: str) -> None:
-    adapted = sampled
+def test_it_works_on_layers_that_are_recomputed_or_scanned(adapted: Adapted, change: str) -> None:
     if change not in dict(adapted.model.settings):
         pytest.skip(f"{adapted.model.name} has no {change}")
     if change == "scan" and any(f"block_{i}" in str(adapted.settings) for i in range(9)):

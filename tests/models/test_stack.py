@@ -14,6 +14,8 @@ from tlx import tree
 from tlx.models import stack
 from tlx.models.registry import Model
 
+pytestmark = pytest.mark.thorough
+
 SWITCHES = [(scan, remat) for scan in (False, True) for remat in (False, True)]
 
 
