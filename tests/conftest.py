@@ -1,5 +1,6 @@
 """Settings for every test: strict numerics, several simulated devices, prepared data."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -25,3 +26,12 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("digits", "mnist5k"):
         prepare(name, folder)
     return folder
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick_compilation(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Methods come in hundreds of programs that run for a millisecond: compiling them well would not pay."""
+    quick = request.path.parent.name in ("adapt", "contract")
+    jax.config.update("jax_disable_most_optimizations", quick)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
