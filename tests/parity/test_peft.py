@@ -6,9 +6,7 @@ transformers and PEFT run `peft_side.py` in a process and an environment of thei
 
 import functools
 import json
-import os
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from einops import rearrange
+from process import run_side
 
 from tlx import tree
 from tlx.adapt.adapted import Adapted
@@ -32,7 +31,6 @@ from tlx.step import Task, init_state, train_step
 pytestmark = pytest.mark.parity
 
 SCRIPT = Path(__file__).with_name("peft_side.py")
-INTERPRETER = "TLX_TORCH_PYTHON"
 
 STEPS, BATCH, LENGTH, CLIP = 10, 8, 7, 0.5
 LEARNING_RATES = {"adamw": 0.01, "sgd": 0.1}
@@ -108,11 +106,9 @@ def batches() -> Leaves:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What PEFT makes of every case, all in one process."""
-    if not (python := os.environ.get(INTERPRETER)):
-        pytest.fail(f"{INTERPRETER} must name a Python that has torch and peft; .ci/parity makes one")
     folder = tmp_path_factory.mktemp("peft")
     np.savez(folder / "batches.npz", **batches(), **LEARNING_RATES, clip_norm=CLIP)
-    subprocess.run([python, "-I", str(SCRIPT), str(folder)], check=True, timeout=300)
+    run_side(SCRIPT, folder)
     return folder
 
 

@@ -5,8 +5,6 @@ both. What goes to and fro are arrays.
 """
 
 import functools
-import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from process import run_side
 
 from tlx import tree
 from tlx.adapt.adapted import Adapted
@@ -26,7 +25,6 @@ from tlx.step import Task, init_state, predict, train_step
 pytestmark = pytest.mark.parity
 
 SCRIPT = Path(__file__).with_name("torch_side.py")
-INTERPRETER = "TLX_TORCH_PYTHON"
 
 # Sides, channels and classes all differ, so that no two axes can be taken for one another.
 VIT = {"patch": 4, "width": 16, "depth": 2, "heads": 2, "mlp_ratio": 3}
@@ -102,8 +100,6 @@ def tlx_run(method: str, optimizer: str) -> Run:
 @pytest.fixture(scope="module")
 def torch_runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     """What PyTorch makes of every case, all in one process."""
-    if not (python := os.environ.get(INTERPRETER)):
-        pytest.fail(f"{INTERPRETER} must name a Python that has torch; .ci/parity makes one")
     folder = tmp_path_factory.mktemp("parity")
     files = {case: folder / f"{'-'.join(case)}.npz" for case in CASES}
     for (method, optimizer), file in files.items():
@@ -111,7 +107,7 @@ def torch_runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
         settings |= {"method": method, "optimizer": optimizer, "clip_norm": CLIP}
         rates = schedule(LEARNING_RATES[optimizer])
         np.savez(file, **leaves_of(method), **batches(), **settings, learning_rate=rates)
-    subprocess.run([python, "-I", str(SCRIPT), *map(str, files.values())], check=True, timeout=300)
+    run_side(SCRIPT, *files.values())
     return {case: dict(np.load(file.with_suffix(".done.npz"))) for case, file in files.items()}
 
 

@@ -1,0 +1,5 @@
+"""The formats that can be read, in the order in which they are asked whether a checkpoint is theirs."""
+
+from tlx.interop.format import Format
+
+FORMATS: tuple[Format, ...] = ()
