@@ -180,9 +180,9 @@ def network(tensors: Leaves) -> Leaves:
     kernels = rearrange(tensors["transform.2.weight"], "(l s d) h -> l s h d", l=DEPTH, s=2)
     biases = rearrange(tensors["transform.2.bias"], "(l s d) -> l s d", l=DEPTH, s=2)
     leaves = {
-        "adapters/prefix/embedding": tensors["embedding.weight"],
-        "adapters/prefix/first/kernel": tensors["transform.0.weight"].T,
-        "adapters/prefix/first/bias": tensors["transform.0.bias"],
+        "adapters/block_0/prefix/embedding": tensors["embedding.weight"],
+        "adapters/block_0/prefix/first/kernel": tensors["transform.0.weight"].T,
+        "adapters/block_0/prefix/first/bias": tensors["transform.0.bias"],
     }
     for i in range(DEPTH):
         for s, at in enumerate(PREFIXES):
