@@ -50,15 +50,11 @@ def save(folder: Path, adapted: Adapted, variables: dict[str, Any], lineage: Map
     own, base = _divide(adapted, variables)
     meta = {
         "kind": "adaptation",
-        "model": {
-            "name": adapted.model.name,
-            "settings": _plain(dict(adapted.model.settings)),
-            "num_classes": adapted.model.num_classes,
-            "input_shape": list(adapted.model.input_shape),
-        },
+        "model": describe_model(adapted.model),
         "method": {"name": adapted.method, "settings": _plain(dict(adapted.settings))},
         "also": [{"name": name, "settings": _plain(dict(settings))} for name, settings in adapted.also],
         "batch_stats": adapted.stats,
+        "source_classes": adapted.source_classes,
         "base": tree.digest(base),
         "lineage": dict(lineage or {}),
     }
@@ -100,6 +96,32 @@ def load(folder: Path, base: dict[str, Any]) -> Artifact:
     return Artifact(adapted, jax.tree.map(jax.numpy.asarray, tree.unflatten({**rest, **own})), restored.meta["lineage"])
 
 
+def describe_model(model: Model) -> dict[str, Any]:
+    """An architecture in plain values, for JSON; `model_from` reads it back."""
+    return {
+        "name": model.name,
+        "settings": _plain(dict(model.settings)),
+        "num_classes": model.num_classes,
+        "input_shape": list(model.input_shape),
+    }
+
+
+def model_from(folder: Path, described: Any) -> Model:
+    """The architecture that a saved tree says it belongs to.
+
+    Args:
+      folder: where it says so, for the message.
+      described: from `describe_model`.
+
+    Raises:
+      CheckpointError: it is none that this version knows.
+    """
+    try:
+        return _model(described)
+    except (ConfigError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(folder, f"describes no model this version can read: {error}") from None
+
+
 def _divide(adapted: Adapted, variables: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """What belongs to the adaptation, its head always, and what to the base."""
     labels = {**adapted.labels(), **adapted.stat_labels()}
@@ -112,12 +134,7 @@ def _divide(adapted: Adapted, variables: dict[str, Any]) -> tuple[dict[str, Any]
 
 
 def _adapted(meta: Mapping[str, Any]) -> Adapted:
-    described = meta["model"]
-    kind = MODELS[described["name"]]
-    settings = check_fields("model", kind.fields, described["settings"])
-    shape = tuple(described["input_shape"])
-    kind.check(settings, shape)
-    model = Model(described["name"], tuple(sorted(settings.items())), described["num_classes"], shape)
+    model = _model(meta["model"])
     parts = []
     for part in (meta["method"], *meta["also"]):
         checked = check_fields("method", METHODS[part["name"]].fields, part["settings"])
@@ -125,7 +142,18 @@ def _adapted(meta: Mapping[str, Any]) -> Adapted:
     if meta["batch_stats"] not in STATS:
         raise ConfigError("batch_stats", f"unknown value {meta['batch_stats']!r}")
     (name, own), *also = parts
-    return Adapted(model, name, own, tuple(also), meta["batch_stats"])
+    classes = meta.get("source_classes", 0)
+    if type(classes) is not int or classes < 0:
+        raise ConfigError("source_classes", f"expected an integer ≥ 0, got {classes!r}")
+    return Adapted(model, name, own, tuple(also), meta["batch_stats"], classes)
+
+
+def _model(described: Mapping[str, Any]) -> Model:
+    kind = MODELS[described["name"]]
+    settings = check_fields("model", kind.fields, described["settings"])
+    shape = tuple(described["input_shape"])
+    kind.check(settings, shape)
+    return Model(described["name"], tuple(sorted(settings.items())), described["num_classes"], shape)
 
 
 def _plain(settings: dict[str, Any]) -> dict[str, Any]:

@@ -66,6 +66,7 @@ def _optimizer(block: ConfigDict, name: str, schedule: str, warmup: float) -> Op
 def _source(name: str, block: ConfigDict) -> Source:
     return Source(
         name=name,
+        checkpoint=block.checkpoint,
         dataset=block.dataset,
         train=block.train,
         test=block.test,

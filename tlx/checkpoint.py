@@ -23,6 +23,7 @@ from tlx.errors import CheckpointError, FileError
 from tlx.tree import digest_inventory, flatten, inventory, nbytes, unflatten
 
 FORMAT = 1
+MANIFEST = "manifest.json"
 _log = logging.getLogger(__name__)
 
 
@@ -80,7 +81,7 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """The steps that were completed, in order, seen from what is there."""
-        return [int(path.name) for path in self._folders() if (path / "manifest.json").exists()]
+        return [int(path.name) for path in self._folders() if (path / MANIFEST).exists()]
 
     def restore(self, like: Any = None) -> Restored | None:
         """The newest intact checkpoint; damaged newer ones are put aside with one line of warning.
@@ -159,7 +160,7 @@ def save_artifact(folder: Path, tree: Any, meta: Mapping[str, Any], step: int = 
             with _orbax() as orbax:
                 orbax.save(temporary / "tree", args=ocp.args.StandardSave(unflatten(filled)))
         content["files"] = _file_digests(temporary)
-        atomic.write_json(temporary / "manifest.json", {**content, "digest": atomic.digest_json(content)})
+        atomic.write_json(temporary / MANIFEST, {**content, "digest": atomic.digest_json(content)})
         atomic.commit_folder(temporary, folder)
     except FileError:
         raise
@@ -168,6 +169,11 @@ def save_artifact(folder: Path, tree: Any, meta: Mapping[str, Any], step: int = 
         raise FileError(folder, message) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def is_artifact(folder: Path) -> bool:
+    """Whether a folder claims to be one that `save_artifact` wrote; nothing is checked yet."""
+    return (Path(folder) / MANIFEST).is_file() and (Path(folder) / "tree").is_dir()
 
 
 def load_artifact(folder: Path, like: Any = None) -> Restored:
@@ -219,7 +225,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise CheckpointError(folder, "there is no checkpoint here")
     try:
-        manifest = atomic.read_json(folder / "manifest.json")
+        manifest = atomic.read_json(folder / MANIFEST)
     except FileError as error:
         raise _DamagedError(folder, str(error).removeprefix(f"{folder}/")) from None
     if not isinstance(manifest, dict) or manifest.pop("digest", None) != atomic.digest_json(manifest):
@@ -233,7 +239,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
 def _file_digests(folder: Path) -> dict[str, str]:
     digests = {}
     for path in folder.rglob("*"):
-        if path.is_file() and path.name != "manifest.json":
+        if path.is_file() and path.name != MANIFEST:
             with path.open("rb") as file:
                 digests[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
     return digests

@@ -1,4 +1,4 @@
-"""The command line: `tlx run`, `tlx plan`, `tlx report`, `tlx methods`, `tlx merge`."""
+"""The command line: `tlx run`, `tlx plan`, `tlx report`, `tlx methods`, `tlx merge`, `tlx convert`."""
 
 import argparse
 import json
@@ -100,6 +100,12 @@ def _parser() -> argparse.ArgumentParser:
     merge.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the model goes")
     merge.set_defaults(command=_merge)
     _common(merge)
+    convert = commands.add_parser("convert", help="read a released checkpoint, or write one", allow_abbrev=False)
+    convert.add_argument("source", type=Path, help="folder, or .safetensors, .npz or .pth file")
+    convert.add_argument("folder", type=Path, help="where the weights go")
+    convert.add_argument("--to", default="", metavar="FORMAT", help="tlx, or a format of another library")
+    convert.set_defaults(command=_convert)
+    _common(convert)
     return parser
 
 
@@ -185,6 +191,21 @@ def _merge(options: argparse.Namespace) -> int:
     _no_overrides(options)
     outcome = merge_cell(options.workdir, options.cell, options.out)
     print(json.dumps(asdict(outcome)) if options.json else outcome.line())
+    return 0
+
+
+def _convert(options: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    from tlx.report import conversion
+    from tlx.study.convert import convert
+
+    _no_overrides(options)
+    done = convert(options.source, options.folder, options.to)
+    if options.json:
+        print(json.dumps(asdict(done), indent=1))
+    else:
+        conversion.show(done)
     return 0
 
 

@@ -17,6 +17,7 @@ from tlx.errors import ConfigError, FileError, TlxError, suggest
 from tlx.fields import Field, Fields, check_fields
 from tlx.models.registry import MODELS
 from tlx.optim import SCHEDULES
+from tlx.study.weights import open_weights
 
 SCRATCH_RATES = (1e-4, 1e-3, 1e-2)
 _RATE = Field(1e-3, "peak learning rate", low=1e-12, high=1e6)
@@ -55,6 +56,7 @@ def _inherited(field: Field, of: str) -> Field:
 RECIPE: Fields = {**_SHARED, **_CHOICES}
 TRAIN: Fields = {**_SHARED, **{name: _inherited(field, "each method's own") for name, field in _CHOICES.items()}}
 SOURCE: Fields = {
+    "checkpoint": Field("", "folder or file of finished weights; nothing is then pre-trained, and the rest is unused"),
     "dataset": Field("mnist5k", "registered data set"),
     "train": Field("train", "split to pre-train on, in TFDS syntax"),
     "test": Field("test", "split to score the source model on"),
@@ -122,10 +124,16 @@ def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
     config = _read(spec)
     for path, text in kinds:
         config = _swap_kind(config, path, text)
+    # A checkpoint decides what the model is, so it too is set before the rest is filled in.
+    checkpoints = [pair for pair in pairs if re.fullmatch(r"config\.sources\.[^.]+\.checkpoint", pair[0])]
+    for path, text in checkpoints:
+        block, name = _lookup(config, path.removesuffix(".checkpoint"))
+        if isinstance(block[name], ConfigDict):
+            block[name].checkpoint = text
     # The learning rates of an entry that names none follow from its arm.
     arms = [pair for pair in pairs if re.fullmatch(r"config\.adapt\.[^.]+\.arm", pair[0])]
     config = _override(_filled(config, rates=False), arms)
-    config = _override(_filled(config), [pair for pair in pairs if pair not in kinds and pair not in arms])
+    config = _override(_filled(config), [pair for pair in pairs if pair not in (*kinds, *arms, *checkpoints)])
     config = _filled(config)
     _check_whole(config)
     config.lock()
@@ -245,7 +253,7 @@ def _filled(config: ConfigDict, rates: bool = True) -> ConfigDict:
     full: dict[str, Any] = check_fields("config", TOP, {name: given[name] for name in given if name in TOP})
     for name, fields in BLOCKS.items():
         full[name] = check_fields(f"config.{name}", fields, _block(f"config.{name}", given.get(name, {})))
-    full["model"] = _kind("config.model", KINDS["model"], given.get("model", {}))
+    full["model"] = _kind("config.model", KINDS["model"], _model(given))
     for name, fields in NAMED.items():
         full[name] = {}
         for item, block in _block(f"config.{name}", given.get(name, {})).items():
@@ -272,6 +280,23 @@ def _kind(where: str, kinds: Mapping[str, Fields], given: Any) -> dict[str, Any]
     if not isinstance(name, str) or name not in kinds:
         raise ConfigError(f"{where}.name", f"unknown name {name!r}{suggest(str(name), kinds)}")
     return {"name": name, **check_fields(where, kinds[name], {k: v for k, v in given.items() if k != "name"})}
+
+
+def _model(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The model's block; what it leaves out is taken from a source's checkpoint, which describes itself."""
+    block = dict(_block("config.model", given.get("model", {})))
+    sources = _block("config.sources", given.get("sources", {}))
+    paths = {name: source.get("checkpoint", "") for name, source in sources.items() if isinstance(source, dict)}
+    found = {name: open_weights(path).model for name, path in paths.items() if path and isinstance(path, str)}
+    for name, model in found.items():
+        first, other = next(iter(found.items()))
+        if (model.name, model.settings) != (other.name, other.settings):
+            raise ConfigError(f"config.sources.{name}.checkpoint", f"holds another architecture than that of {first}")
+        if block.get("name", model.name) != model.name:
+            where = f"config.sources.{name}.checkpoint"
+            raise ConfigError("config.model.name", f"{block['name']!r}, but {where} holds a {model.name!r}")
+        block = {"name": model.name, **dict(model.settings), **block}
+    return block
 
 
 def _methods(where: str, given: Any) -> dict[str, Any]:

@@ -116,6 +116,15 @@ def test_a_specific_label_wins_over_a_generic_one() -> None:
     }
 
 
+def test_two_methods_keep_the_start_of_the_run_once() -> None:
+    both = composed("l2_sp", "ewc")
+    kept = variables(both)["reference"]
+    assert kept.keys() == {"anchor", "fisher", "source"}
+    for one in ("l2_sp", "ewc"):
+        assert differing(kept["anchor"], variables(adapt(one))["reference"]["anchor"]) == set()
+    assert both.labels() == composed("full").labels()
+
+
 def test_two_methods_may_not_add_the_same_leaf() -> None:
     both = composed("lora", "rslora")
     line = "also: two methods add the same leaf 'lora_a'"

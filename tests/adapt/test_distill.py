@@ -1,6 +1,8 @@
 """Distillation: both terms and their gradients by formula, with a source of other classes."""
 
+import dataclasses
 import functools
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 from tiny import ADAM, adapt, batch, compiled_init, compiled_step, tiny_model
 
+from tlx import artifact, tree
 from tlx.adapt.adapted import Adapted
 from tlx.adapt.distill import penalty
 from tlx.adapt.hooks import Moment
@@ -16,6 +19,7 @@ from tlx.errors import ConfigError
 from tlx.models.registry import Model
 from tlx.state import make_hyper
 from tlx.step import Task, init_state
+from tlx.study.cost import size_of
 
 MODEL = tiny_model(depth=1, width=8)
 # A source of five classes, where the target has three.
@@ -177,3 +181,16 @@ def test_cached_features_are_read_from_the_stage_they_enter_at() -> None:
     settings = {"logit": 1.0, "feature": 1.0, "temperature": T}
     found = penalty(settings, moment)
     assert float(found) == pytest.approx(float(of(settings, student(), teacher()["params"]["head"], whole)), rel=1e-4)
+
+
+def test_shapes_costs_and_artifacts_know_the_source_s_classes(tmp_path: Path) -> None:
+    adapted = dataclasses.replace(distill(), source_classes=C)
+    whole = start(adapted)
+    shapes = {path: leaf.shape for path, leaf in tree.flatten(adapted.abstract()).items()}
+    assert shapes == {path: leaf.shape for path, leaf in tree.flatten(whole).items()}
+    more = size_of(Task(adapted, ADAM, 1)).total - size_of(Task(distill(), ADAM, 1)).total
+    assert more == (D + 1) * (C - 3)
+    artifact.save(tmp_path / "kept", adapted, whole, None)
+    loaded = artifact.load(tmp_path / "kept", {"params": teacher()["params"]})
+    assert loaded.adapted == adapted
+    assert loaded.variables["adapters"]["source_head"]["bias"].shape == (C,)

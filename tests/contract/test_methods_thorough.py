@@ -73,9 +73,9 @@ def by_hand(task: Task) -> Any:
     """A step of Adam on the leaves that move and nothing else, without any of tlx's machinery around the model."""
     adapted, head = task.adapted, len(task.adapted.model.stages) - 1
 
-    def loss(some: Any, rest: Any, stats: Any, data: Any) -> tuple[jax.Array, Any]:
+    def loss(some: Any, rest: Any, stats: Any, data: Any, scale: jax.Array) -> tuple[jax.Array, Any]:
         whole = combine(some, rest, stats)
-        settings: dict[str, Any] = {"train": True, "phase": task.phase, "rng": jax.random.key(0)}
+        settings: dict[str, Any] = {"train": True, "phase": task.phase, "rng": jax.random.key(0), "scale": scale}
         features, stats = adapted.apply(whole, data["input"], last=head, **settings)
         logits_BC, _ = adapted.apply(whole, features, first=head, **settings)
         picked = jnp.sum(jax.nn.log_softmax(logits_BC) * jax.nn.one_hot(data["label"], CLASSES), axis=-1)
@@ -83,8 +83,8 @@ def by_hand(task: Task) -> Any:
         extra = [method.penalty(own, moment) for method, own in adapted.parts if method.penalty]
         return sum(extra, -jnp.mean(picked)), stats
 
-    def step(some: Any, rest: Any, stats: Any, mean: Any, square: Any, data: Any) -> Any:
-        (value, stats), grads = jax.value_and_grad(loss, has_aux=True)(some, rest, stats, data)
+    def step(some: Any, rest: Any, stats: Any, mean: Any, square: Any, data: Any, scale: jax.Array) -> Any:
+        (value, stats), grads = jax.value_and_grad(loss, has_aux=True)(some, rest, stats, data, scale)
         mean = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, mean, grads)
         square = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, square, grads)
         new = jax.tree.map(
@@ -102,14 +102,12 @@ def test_a_step_costs_what_it_would_by_hand(adapted: Adapted, compiled_well: Non
     data = batch(adapted.model, FLOPS_BATCH)
     ours = flops_of(jax.jit(functools.partial(train_step, task)).lower(state, frozen, data).compile())
     some, rest, stats = state.trainable, frozen, state.stats
-    theirs = flops_of(jax.jit(by_hand(task)).lower(some, rest, stats, some, some, data).compile())
+    theirs = flops_of(jax.jit(by_hand(task)).lower(some, rest, stats, some, some, data, jnp.ones(())).compile())
     # What tlx adds by design: the norms that guard against divergence, some operations for each moving leaf, and
     # whatever a method does to the update itself.
     moving = tree.count(some)
     wrapped = any(method.wrap for method, _ in adapted.parts)
-    # DoRA beside convolutions takes 2.2 % more, whatever the batch.
-    share = 1.03 if adapted.method == "dora" else 1.02
-    assert ours <= share * theirs + (40 if wrapped else 12) * moving
+    assert ours <= 1.02 * theirs + (40 if wrapped else 12) * moving
     assert ours >= 0.98 * theirs
 
 

@@ -1,7 +1,7 @@
 """A model seen through a method: its variables, labels and forward pass."""
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -20,6 +20,7 @@ Part = tuple[Method, dict[str, Any]]
 
 STATS = ("auto", "frozen_stats", "update_stats", "reset")
 ALWAYS = (Phase(0.0, (".*",)),)
+ANCHOR = "anchor"
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Adapted:
         that only modify others (`Method.modifies`).
       stats: running statistics of BatchNorm: `auto` updates those of norms that train, `frozen_stats` none,
         `update_stats` all, `reset` all, from mean 0 and variance 1 on.
+      source_classes: outputs of the source's head, for a method that keeps it; 0 for as many as the model's own.
     """
 
     model: Model
@@ -41,6 +43,7 @@ class Adapted:
     settings: Settings = ()
     also: tuple[tuple[str, Settings], ...] = ()
     stats: str = "auto"
+    source_classes: int = 0
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -79,7 +82,7 @@ class Adapted:
         for i, (method, settings) in enumerate(self.parts):
             with self._blamed(i):
                 own = method.grow(settings, base, jax.random.fold_in(key, i)) if method.grow else {}
-            grown = _merged(grown, own)
+            grown = _merged(grown, _unless_kept(own, grown))
             if method.interceptor:
                 with self._blamed(i):
                     context = Pass(self.model, 1.0, grown.get("adapters", {}), False)
@@ -200,6 +203,14 @@ def _merged(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     return both
 
 
+def _unless_kept(own: dict[str, Any], grown: dict[str, Any]) -> dict[str, Any]:
+    """What a method grows, less the start of the run where another keeps it to compare with already."""
+    kept = grown.get("reference", {})
+    if ANCHOR not in kept or ANCHOR not in own.get("reference", {}):
+        return own
+    return {**own, "reference": {name: leaves for name, leaves in own["reference"].items() if name != ANCHOR}}
+
+
 def _check_parts(parts: tuple[Part, ...]) -> None:
     """Whether methods can stand on one tree."""
     if len(parts) > 1 and (reasons := [f"{method.name!r} {method.alone}" for method, _ in parts if method.alone]):
@@ -209,7 +220,8 @@ def _check_parts(parts: tuple[Part, ...]) -> None:
 @functools.cache
 def _abstract(adapted: Adapted) -> dict[str, Any]:
     _check_parts(adapted.parts)
-    shapes: dict[str, Any] = jax.eval_shape(lambda: adapted.init_adapters(adapted.model.init(0), 0))
+    source = replace(adapted.model, num_classes=adapted.source_classes or adapted.model.num_classes)
+    shapes: dict[str, Any] = jax.eval_shape(lambda: adapted.init_adapters(adapted.model.init(0), 0, source.init(0)))
     return shapes
 
 

@@ -97,5 +97,6 @@ DISTILL = Method(
     rules=_rules,
     grow=grow,
     penalty=penalty,
+    keeps_head=True,
     modifies=True,
 )

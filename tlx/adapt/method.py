@@ -64,6 +64,7 @@ class Method:
       combine: `(settings, candidates)` to the leaves that are evaluated, from those of all trials.
       merge: `(settings, leaves, sides)` to the leaves of a plain model that computes the same; both by path,
         without the collection's name, in float32.
+      keeps_head: whether it keeps the source's own head, whatever the classes of the target.
       modifies: whether, under another method's `also`, it only changes how that method's leaves move and opens none
         of its own accord.
       alone: why no other method can stand beside it in `also`; empty where others can.
@@ -88,6 +89,7 @@ class Method:
     examples: str = ""
     combine: Callable[[Settings, Candidates], dict[str, Any]] | None = None
     merge: Callable[[Settings, dict[str, Any], dict[str, Any]], dict[str, Any]] | None = None
+    keeps_head: bool = False
     modifies: bool = False
     alone: str = ""
     starts_elsewhere: str = ""

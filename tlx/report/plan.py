@@ -11,6 +11,7 @@ from rich.table import Table
 from tlx import tree
 from tlx.adapt.anatomy import stage_of
 from tlx.records import Records
+from tlx.study.cells import Released
 from tlx.study.cost import Size, size_of, step_flops
 from tlx.study.plan import Unit, train_programs
 from tlx.study.run import Grid
@@ -85,6 +86,7 @@ class Outline:
       devices: one run is spread over.
       compile: `jit` or `pmap`.
       sources: pre-trainings, name to number of steps.
+      checkpoints: name to where its weights are and what wrote them.
       entries: one plan each.
     """
 
@@ -97,6 +99,7 @@ class Outline:
     devices: int
     compile: str
     sources: dict[str, int]
+    checkpoints: dict[str, str]
     entries: tuple[EntryPlan, ...]
 
     def as_dict(self) -> dict[str, Any]:
@@ -128,7 +131,12 @@ def outline(grid: Grid, work: Path) -> Outline:
         batch_size=study.recipe.batch_size,
         devices=grid.placement.devices,
         compile=study.execution.compile,
-        sources={source.name: source.recipe.steps for source in study.sources},
+        sources={source.name: source.recipe.steps for source in study.sources if not source.checkpoint},
+        checkpoints={
+            name: f"{data.weights.path}, {data.weights.format}"
+            for name, data in grid.sources.items()
+            if isinstance(data, Released)
+        },
         entries=tuple(_entry(units, study.recipe.batch_size) for units in by_entry.values()),
     )
 
@@ -182,6 +190,8 @@ def show(plan: Outline, leaves: bool = False) -> None:
     )
     for name, steps in plan.sources.items():
         console.print(f"pre-train once: {name}, {steps} steps")
+    for name, what in plan.checkpoints.items():
+        console.print(f"load: {name}, {what}")
     console.print(_overview(plan))
     for entry in plan.entries:
         console.print(f"\n[bold]{entry.entry}[/] ({entry.arm}, {entry.method}): {entry.strategy}, {entry.reason}")

@@ -10,6 +10,7 @@ from tlx import tree
 from tlx.adapt.hooks import Calibration
 from tlx.data.preprocess import normalised
 from tlx.seeds import derive
+from tlx.study.cells import SourceData
 from tlx.study.context import Context
 from tlx.study.examples import subset_of
 from tlx.study.plan import Unit
@@ -51,8 +52,9 @@ def _examples(unit: Unit, seed: int, whose: str, context: Context) -> tuple[np.n
     """Images as bytes and labels: the source's, or the target's labelled ones."""
     if whose == "source":
         assert unit.first.source is not None
-        data = context.sources[unit.first.source.name].train
-        return data.image_NHWC[:EXAMPLES], data.label_N[:EXAMPLES]
+        source = context.sources[unit.first.source.name]
+        assert isinstance(source, SourceData)  # `check` refuses the method otherwise
+        return source.train.image_NHWC[:EXAMPLES], source.train.label_N[:EXAMPLES]
     cell = next(cell for cell in unit.cells if cell.seed == seed)
     chosen = subset_of(cell, context)[:EXAMPLES]
     data = context.targets[unit.first.target.name].train

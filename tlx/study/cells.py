@@ -7,6 +7,7 @@ from typing import Any
 from tlx import records
 from tlx.data.pipeline import Arrays
 from tlx.study.spec import TRANSFER, Entry, Source, Study, Target
+from tlx.study.weights import Weights
 
 # Raised when a change of tlx alters the numbers a config gives, so that old records are not mistaken for new.
 NUMERICS = 2
@@ -48,6 +49,26 @@ class SourceData:
 
 
 @dataclass(frozen=True)
+class Released:
+    """A source that is not trained here.
+
+    Args:
+      weights: what the checkpoint describes.
+      digest: of its files, in hex.
+    """
+
+    weights: Weights
+    digest: str
+
+
+def source_classes(data: SourceData | Released) -> int:
+    """Outputs of a source model's head, 0 where a checkpoint has none."""
+    if isinstance(data, SourceData):
+        return data.train.num_classes
+    return data.weights.model.num_classes if data.weights.has_head else 0
+
+
+@dataclass(frozen=True)
 class Cell:
     """One fully specified result: an entry, from a source, to a target, at a budget, for a seed.
 
@@ -85,7 +106,7 @@ class Cell:
         }
 
 
-def expand(study: Study, sources: Mapping[str, SourceData], targets: Mapping[str, TargetData]) -> list[Cell]:
+def expand(study: Study, sources: Mapping[str, SourceData | Released], targets: Mapping[str, TargetData]) -> list[Cell]:
     """Every cell of the grid, each once.
 
     Args:
@@ -114,7 +135,7 @@ def _identity(
     source: Source | None,
     target: Target,
     entry: Entry,
-    sources: Mapping[str, SourceData],
+    sources: Mapping[str, SourceData | Released],
     targets: Mapping[str, TargetData],
 ) -> dict[str, Any]:
     return {
@@ -133,8 +154,8 @@ def _identity(
     }
 
 
-def source_identity(study: Study, source: Source, data: SourceData) -> dict[str, Any]:
-    """Everything the pre-trained weights depend on.
+def source_identity(study: Study, source: Source, data: SourceData | Released) -> dict[str, Any]:
+    """Everything the source's weights depend on: of a checkpoint its content, not the name of its folder.
 
     Args:
       study: names the model.
@@ -144,9 +165,13 @@ def source_identity(study: Study, source: Source, data: SourceData) -> dict[str,
     Returns:
       Plain values, to be digested.
     """
+    model = {"name": study.model, **dict(study.model_settings)}
+    if isinstance(data, Released):
+        return {"numerics": NUMERICS, "model": model, "name": source.name, "checkpoint": data.digest}
+    recipe = {key: value for key, value in asdict(source).items() if key != "checkpoint"}
     return {
         "numerics": NUMERICS,
-        "model": {"name": study.model, **dict(study.model_settings)},
-        **asdict(source),
+        "model": model,
+        **recipe,
         "data": {"train": data.train.digest, "test": data.test.digest},
     }

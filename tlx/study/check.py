@@ -7,12 +7,13 @@ from pathlib import Path
 import jax
 
 from tlx.adapt.adapted import Adapted
+from tlx.adapt.registry import METHODS
 from tlx.data.source import shared_examples
 from tlx.errors import ConfigError, FileError, TlxError
 from tlx.models.registry import MODELS
 from tlx.partition import FROZEN
 from tlx.sharding import Placement
-from tlx.study.cells import SourceData, TargetData
+from tlx.study.cells import Released, SourceData, TargetData
 from tlx.study.plan import model_of
 from tlx.study.spec import RANDOM_FROZEN, SCRATCH, TRANSFER, Entry, Execution, Study
 
@@ -58,7 +59,10 @@ def check_devices(execution: Execution) -> None:
 
 
 def check_study(
-    study: Study, sources: Mapping[str, SourceData], targets: Mapping[str, TargetData], placement: Placement
+    study: Study,
+    sources: Mapping[str, SourceData | Released],
+    targets: Mapping[str, TargetData],
+    placement: Placement,
 ) -> None:
     """Whether model, methods, budgets and batches fit the data and the devices.
 
@@ -72,24 +76,29 @@ def check_study(
       ConfigError: something does not fit.
     """
     _check_model(study, sources, targets)
-    _check_methods(study, targets)
+    _check_methods(study, sources, targets)
     _check_splits(study, targets)
     recipes = {"config.train.batch_size": study.recipe}
-    recipes |= {f"config.sources.{source.name}.batch_size": source.recipe for source in study.sources}
+    trained = [source for source in study.sources if not source.checkpoint]
+    recipes |= {f"config.sources.{source.name}.batch_size": source.recipe for source in trained}
     for field, recipe in recipes.items():
         if recipe.batch_size % placement.devices:
             raise ConfigError(field, f"{recipe.batch_size} examples cannot be split over {placement.devices} devices")
     parts = {"config.train.accumulate": (study.recipe, study.entries[0].optimizer.accumulate)}
-    parts |= {f"config.sources.{s.name}.accumulate": (s.recipe, s.optimizer.accumulate) for s in study.sources}
+    parts |= {f"config.sources.{s.name}.accumulate": (s.recipe, s.optimizer.accumulate) for s in trained}
     for field, (recipe, accumulate) in parts.items():
         if recipe.batch_size % (accumulate * placement.devices):
             each = recipe.batch_size // placement.devices
             raise ConfigError(field, f"the {each} examples a device gets cannot be taken in {accumulate} equal parts")
 
 
-def _check_model(study: Study, sources: Mapping[str, SourceData], targets: Mapping[str, TargetData]) -> None:
+def _check_model(study: Study, sources: Mapping[str, SourceData | Released], targets: Mapping[str, TargetData]) -> None:
     shapes = {f"config.targets.{name}": model_of(study, data.train).input_shape for name, data in targets.items()}
-    shapes |= {f"config.sources.{name}": model_of(study, data.train).input_shape for name, data in sources.items()}
+    shapes |= {
+        f"config.sources.{name}": model_of(study, data.train).input_shape
+        for name, data in sources.items()
+        if isinstance(data, SourceData)
+    }
     first, *others = shapes
     for field in others:
         if shapes[field] != shapes[first]:
@@ -99,10 +108,14 @@ def _check_model(study: Study, sources: Mapping[str, SourceData], targets: Mappi
         MODELS[study.model].check(dict(study.model_settings), shapes[first])
 
 
-def _check_methods(study: Study, targets: Mapping[str, TargetData]) -> None:
+def _check_methods(
+    study: Study, sources: Mapping[str, SourceData | Released], targets: Mapping[str, TargetData]
+) -> None:
+    without = [name for name, data in sources.items() if isinstance(data, Released)]
     for data in targets.values():
         for entry in study.entries:
             with within(f"config.adapt.{entry.name}.method"):
+                _check_examples(entry, without)
                 adapted = entry.adapted(model_of(study, data.train))
                 labels = adapted.labels()
                 _check_compares(entry, adapted)
@@ -110,6 +123,14 @@ def _check_methods(study: Study, targets: Mapping[str, TargetData]) -> None:
             if entry.arm == (SCRATCH if freezes else RANDOM_FROZEN):
                 does = "freezes some leaves" if freezes else "freezes nothing"
                 raise ConfigError(f"config.adapt.{entry.name}.arm", f"{entry.arm!r}, but {entry.method!r} {does}")
+
+
+def _check_examples(entry: Entry, without: list[str]) -> None:
+    """Whether there are examples of the source for a method that wants some."""
+    names = [name for name in (entry.method, *dict(entry.also)) if METHODS[name].examples == "source"]
+    if names and without:
+        where = f"config.sources.{without[0]}"
+        raise ConfigError("name", f"{names[0]!r} needs examples of the source, and {where} is a checkpoint alone")
 
 
 def _check_compares(entry: Entry, adapted: Adapted) -> None:
@@ -133,7 +154,7 @@ def check_overlap(study: Study, data_dir: Path) -> None:
     for target in study.targets:
         where = f"config.targets.{target.name}"
         seen = [(f"{where}.train", target.dataset, target.train)]
-        seen += [(f"config.sources.{s.name}.train", s.dataset, s.train) for s in study.sources]
+        seen += [(f"config.sources.{s.name}.train", s.dataset, s.train) for s in study.sources if not s.checkpoint]
         held_out = [(f"{where}.validation", target.validation), (f"{where}.test", target.test)]
         pairs = [(*held, *other) for held in held_out for other in seen]
         pairs.append((*held_out[1], held_out[0][0], target.dataset, target.validation))

@@ -20,7 +20,7 @@ from tlx.progress import Progress
 from tlx.seeds import derive
 from tlx.sharding import Placement
 from tlx.step import Task, predict
-from tlx.study.cells import SourceData, TargetData
+from tlx.study.cells import Released, SourceData, TargetData
 from tlx.study.spec import Folders, Study
 
 
@@ -35,12 +35,14 @@ class Pretrained:
     Args:
       variables: its leaves.
       digest: of the leaves.
-      test_accuracy: on the source's own test split.
+      test_accuracy: on the source's own test split; None where it came from a checkpoint.
+      tensors: what became of each tensor of a released checkpoint, in plain values.
     """
 
     variables: dict[str, Any]
     digest: str
-    test_accuracy: float
+    test_accuracy: float | None
+    tensors: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass
@@ -51,7 +53,7 @@ class Context:
       study: what is run.
       folders: where.
       placement: the devices.
-      sources: examples by source name.
+      sources: examples or checkpoints by source name.
       targets: examples by target name.
       progress: what the user sees.
       programs: compiled so far.
@@ -62,7 +64,7 @@ class Context:
     study: Study
     folders: Folders
     placement: Placement
-    sources: Mapping[str, SourceData]
+    sources: Mapping[str, SourceData | Released]
     targets: Mapping[str, TargetData]
     progress: Progress
     programs: Programs = field(default_factory=Programs)

@@ -12,9 +12,8 @@ from tlx import artifact, tree
 from tlx.adapt.merging import gap, merge
 from tlx.checkpoint import load_artifact, save_artifact
 from tlx.errors import CheckpointError, ConfigError, FileError
-from tlx.fields import check_fields
 from tlx.models.inputs import TOKENS
-from tlx.models.registry import MODELS, Model
+from tlx.models.registry import Model
 from tlx.records import Records
 from tlx.study.context import fresh_variables
 from tlx.study.plan import RESET
@@ -69,7 +68,7 @@ def merge_cell(work: Path, prefix: str, out: Path) -> Outcome:
     if not folder.is_dir():
         raise FileError(folder, "nothing was kept of this cell; run the study again with --config.artifacts=True")
     described = load_artifact(folder).meta["model"]
-    kept = artifact.load(folder, _base(work, record, _model(described)))
+    kept = artifact.load(folder, _base(work, record, artifact.model_from(folder, described)))
     try:
         merged = merge(kept.adapted, kept.variables)
     except ConfigError as error:
@@ -137,10 +136,3 @@ def _source(work: Path, digest: str) -> dict[str, Any]:
         if tree.digest(leaves) == digest:
             return leaves
     raise CheckpointError(work / "sources", "holds no intact checkpoint the cell began with; run the study again")
-
-
-def _model(described: Mapping[str, Any]) -> Model:
-    kind = MODELS[described["name"]]
-    settings = check_fields("model", kind.fields, described["settings"])
-    shape = tuple(described["input_shape"])
-    return Model(described["name"], tuple(sorted(settings.items())), described["num_classes"], shape)

@@ -13,7 +13,7 @@ from tlx.data.pipeline import Arrays
 from tlx.models.registry import MODELS, Model
 from tlx.partition import FROZEN
 from tlx.step import Task
-from tlx.study.cells import Cell, TargetData
+from tlx.study.cells import Cell, Released, SourceData, TargetData, source_classes
 from tlx.study.spec import TRANSFER, Study
 
 # Long enough that Python's share of a step vanishes, short enough that progress and stops feel immediate.
@@ -60,12 +60,19 @@ class Unit:
         return f"{self.first.entry.name} → {self.first.target.name}, {'/'.join(map(str, budgets))} labels"
 
 
-def make_units(study: Study, cells: Sequence[Cell], targets: Mapping[str, TargetData], devices: int) -> list[Unit]:
+def make_units(
+    study: Study,
+    cells: Sequence[Cell],
+    sources: Mapping[str, SourceData | Released],
+    targets: Mapping[str, TargetData],
+    devices: int,
+) -> list[Unit]:
     """All units of a study. They depend on the study alone, never on what is already recorded.
 
     Args:
       study: the grid.
       cells: from `expand`.
+      sources: examples by source name.
       targets: examples by target name.
       devices: how many a run is spread over.
 
@@ -76,7 +83,8 @@ def make_units(study: Study, cells: Sequence[Cell], targets: Mapping[str, Target
     choices: dict[tuple[Any, ...], tuple[Task, str, str]] = {}
     for cell in cells:
         model = model_of(study, targets[cell.target.name].train)
-        adapted = cell.entry.adapted(model)
+        classes = source_classes(sources[cell.source.name]) if cell.source else 0
+        adapted = cell.entry.adapted(model, classes)
         task = Task(adapted, cell.entry.optimizer, study.recipe.steps, first=adapted.cut())
         strategy, reason = choose_strategy(study, task, cell.entry.arm)
         alike = (cell.entry.name, cell.source and cell.source.name, cell.target.name)
@@ -105,6 +113,8 @@ def train_programs(study: Study, units: Sequence[Unit]) -> int:
     """
     programs: set[Hashable] = set()
     for source in study.sources:
+        if source.checkpoint:
+            continue
         for length in _call_lengths(0, source.recipe.steps, units[0].chunk):
             programs.add((source.dataset, source.train, source.recipe, source.optimizer, length))
     for unit in units:

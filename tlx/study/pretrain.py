@@ -15,7 +15,7 @@ from tlx.loop import Resident
 from tlx.seeds import derive
 from tlx.state import TrainState, from_tree, make_hyper, to_tree
 from tlx.step import Task, init_state
-from tlx.study.cells import source_identity
+from tlx.study.cells import Released, SourceData, source_identity
 from tlx.study.context import Context, Pretrained, Stopped, fresh_variables
 from tlx.study.plan import model_of, steps_per_call
 from tlx.study.saving import Gate
@@ -34,8 +34,32 @@ def source_model(source: Source, context: Context) -> Pretrained:
     """
     with context.source_locks[source.name]:
         if source.name not in context.pretrained:
-            context.pretrained[source.name] = pretrain(source, context)
+            make = load_released if source.checkpoint else pretrain
+            context.pretrained[source.name] = make(source, context)
         return context.pretrained[source.name]
+
+
+def load_released(source: Source, context: Context) -> Pretrained:
+    """The source model that a checkpoint holds.
+
+    Args:
+      source: names the checkpoint.
+      context: of the study.
+
+    Returns:
+      Its leaves, with the head it came with.
+
+    Raises:
+      FileError: the checkpoint does not hold what it describes.
+    """
+    data, study = context.sources[source.name], context.study
+    assert isinstance(data, Released)
+    target = model_of(study, next(iter(context.targets.values())).train)
+    model = data.weights.for_study(study.model_settings, target.input_shape, target.num_classes)
+    leaves, rows, line = data.weights.load(model)
+    context.say_once(f"{source.name}, {data.weights.format}: {line}")
+    leaves = jax.tree.map(jnp.asarray, leaves)
+    return Pretrained(leaves, tree.digest(leaves), None, tuple(rows))
 
 
 def pretrain(source: Source, context: Context) -> Pretrained:
@@ -53,6 +77,7 @@ def pretrain(source: Source, context: Context) -> Pretrained:
       Stopped: the study was asked to stop; the state is saved.
     """
     data, recipe = context.sources[source.name], source.recipe
+    assert isinstance(data, SourceData)
     model = model_of(context.study, data.train)
     task = Task(Adapted(model, "full"), source.optimizer, recipe.steps)
     trainable, stats, _ = task.adapted.split(fresh_variables(model, derive(source.seed, "source")))
@@ -81,7 +106,9 @@ def pretrain(source: Source, context: Context) -> Pretrained:
 def _train(
     source: Source, task: Task, state: TrainState, losses: np.ndarray, checkpoints: Checkpoints, context: Context
 ) -> TrainState:
-    data, execution = context.sources[source.name].train, context.study.execution
+    examples, execution = context.sources[source.name], context.study.execution
+    assert isinstance(examples, SourceData)
+    data = examples.train
     order = derive(source.seed, "order")
 
     def table(start: int, stop: int) -> np.ndarray:
@@ -124,4 +151,5 @@ def lineage(pretrained: Pretrained, source: Source) -> dict[str, Any]:
         "source": source.name,
         "checkpoint": pretrained.digest,
         "source_test_accuracy": pretrained.test_accuracy,
+        **({"tensors": list(pretrained.tensors)} if pretrained.tensors else {}),
     }

@@ -11,12 +11,13 @@ from tlx.progress import Progress
 from tlx.records import Records
 from tlx.runners.local import default_workers, run_jobs
 from tlx.sharding import Placement, make_placement
-from tlx.study.cells import Cell, SourceData, TargetData, expand
+from tlx.study.cells import Cell, Released, SourceData, TargetData, expand
 from tlx.study.check import blamed_on, check_devices, check_overlap, check_study
 from tlx.study.context import Context
 from tlx.study.plan import Unit, make_units
 from tlx.study.spec import Folders, Source, Study, Target
 from tlx.study.unit import run_unit
+from tlx.study.weights import content_digest, open_weights
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Grid:
 
     Args:
       study: the spec.
-      sources: examples by source name.
+      sources: examples or checkpoints by source name.
       targets: examples by target name.
       cells: every cell.
       units: every unit.
@@ -33,7 +34,7 @@ class Grid:
     """
 
     study: Study
-    sources: dict[str, SourceData]
+    sources: dict[str, SourceData | Released]
     targets: dict[str, TargetData]
     cells: list[Cell]
     units: list[Unit]
@@ -65,7 +66,7 @@ def lay_out(study: Study, folders: Folders, progress: Progress) -> Grid:
       ConfigError: something in it cannot be run; what is checked is in `check`.
     """
     check_devices(study.execution)
-    datasets = {f"config.sources.{s.name}": s.dataset for s in study.sources}
+    datasets = {f"config.sources.{s.name}": s.dataset for s in study.sources if not s.checkpoint}
     datasets |= {f"config.targets.{t.name}": t.dataset for t in study.targets}
     for field, name in datasets.items():
         with blamed_on(f"{field}.dataset"):
@@ -76,14 +77,21 @@ def lay_out(study: Study, folders: Folders, progress: Progress) -> Grid:
         with blamed_on(f"config.{kind}.{item.name}.{role}"):
             return pipeline.load_arrays(item.dataset, getattr(item, role), folders.data)
 
-    sources = {s.name: SourceData(load(s, "train"), load(s, "test")) for s in study.sources}
+    sources: dict[str, SourceData | Released] = {
+        s.name: _released(s) if s.checkpoint else SourceData(load(s, "train"), load(s, "test")) for s in study.sources
+    }
     targets = {t.name: TargetData(load(t, "train"), load(t, "validation"), load(t, "test")) for t in study.targets}
     placement = make_placement(study.execution.compile, study.execution.data, study.execution.fsdp)
     check_study(study, sources, targets, placement)
     check_overlap(study, folders.data)
     cells = expand(study, sources, targets)
-    units = make_units(study, cells, targets, placement.devices)
+    units = make_units(study, cells, sources, targets, placement.devices)
     return Grid(study, sources, targets, cells, units, placement)
+
+
+def _released(source: Source) -> Released:
+    weights = open_weights(source.checkpoint)
+    return Released(weights, content_digest(weights.path))
 
 
 def in_order(units: Sequence[Unit]) -> list[Unit]:

@@ -1,6 +1,6 @@
 """What a study is, in plain values: the config's last trace is in `build`, which makes these."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +30,11 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Source:
-    """What weights come from: a data set and how the model is pre-trained on it.
+    """What weights come from: a data set and how the model is pre-trained on it, or a checkpoint.
 
     Args:
       name: as the config calls it.
+      checkpoint: folder or file of finished weights, and then nothing below counts; empty to pre-train.
       dataset: registered data set.
       train: split in TFDS syntax.
       test: split in TFDS syntax.
@@ -45,6 +46,7 @@ class Source:
     """
 
     name: str
+    checkpoint: str
     dataset: str
     train: str
     test: str
@@ -100,9 +102,17 @@ class Entry:
     weight_decay: float
     learning_rates: tuple[float, ...]
 
-    def adapted(self, model: Model) -> Adapted:
-        """A model seen through this entry's methods."""
-        return Adapted(model, self.method, self.settings, self.also, self.batch_stats)
+    def adapted(self, model: Model, source_classes: int = 0) -> Adapted:
+        """A model seen through this entry's methods.
+
+        Args:
+          model: the architecture, with the target's classes.
+          source_classes: outputs of the source's head, 0 where there is no source.
+        """
+        seen = Adapted(model, self.method, self.settings, self.also, self.batch_stats)
+        # Sources of other classes share their programs, unless a method keeps the source's head.
+        keeps = any(method.keeps_head for method, _ in seen.parts) and source_classes != model.num_classes
+        return replace(seen, source_classes=source_classes) if keeps else seen
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,112 @@
+"""Where a source's weights come from when tlx does not train them: a released checkpoint, or one of ours."""
+
+import functools
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tlx.artifact import model_from
+from tlx.checkpoint import is_artifact, load_artifact
+from tlx.errors import CheckpointError
+from tlx.interop.released import Released, recognise
+from tlx.models.registry import Model
+from tlx.surgery import transplant
+
+HEAD = ("params/head/.*",)
+# What we call our own format, and the trees in it that are whole models.
+OURS, MERGED, RELEASED = "tlx", "merged", "released"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A checkpoint whose architecture is known; its leaves are read when asked for.
+
+    Args:
+      path: folder or file.
+      model: the architecture it describes, at its own input size.
+      format: what wrote it, `tlx` for ours.
+      has_head: whether it holds a head of its own.
+      released: the foreign checkpoint, or None for ours.
+    """
+
+    path: Path
+    model: Model
+    format: str
+    has_head: bool
+    released: Released | None
+
+    def load(self, model: Model) -> tuple[dict[str, Any], list[dict[str, Any]], str]:
+        """The leaves for an architecture that may differ in what changes no parameter, or in its input size.
+
+        Args:
+          model: with the study's settings and inputs, and this checkpoint's classes.
+
+        Returns:
+          The leaves; a row for each leaf and tensor, in plain values; and the same in one line.
+
+        Raises:
+          FileError: the file is damaged, or does not hold what it describes.
+        """
+        if self.released is not None:
+            leaves, report = self.released.load(model)
+            return leaves, report.as_dict(), report.line()
+        # No other leaves fit: the architecture is the one that was saved.
+        fresh = model.init(0)
+        leaves, copied = transplant(load_artifact(self.path).tree, fresh, () if self.has_head else HEAD)
+        rows = [{"ours": p, "theirs": p, "what": "copied", "shape": list(_at(leaves, p).shape)} for p in copied.copied]
+        return leaves, rows, copied.line()
+
+    def for_study(self, settings: Sequence[tuple[str, Any]], input_shape: tuple[int, ...], classes: int) -> Model:
+        """The architecture with a study's settings and inputs.
+
+        Args:
+          settings: a value for each field.
+          input_shape: of one input of the targets.
+          classes: outputs of the head where the checkpoint has none.
+        """
+        own = self.model.num_classes if self.has_head else classes
+        return replace(self.model, settings=tuple(settings), input_shape=input_shape, num_classes=own)
+
+
+@functools.cache
+def open_weights(path: str) -> Weights:
+    """What a checkpoint holds, by its own description; nothing is named twice.
+
+    Args:
+      path: a folder as Hugging Face, timm or `tlx convert` write it, or a `.safetensors`, `.npz` or `.pth` file.
+
+    Raises:
+      FileError: there is nothing there, it is damaged, or nothing knows it.
+    """
+    folder = Path(path)
+    if is_artifact(folder):
+        meta = load_artifact(folder).meta
+        if meta.get("kind") not in (MERGED, RELEASED):
+            raise CheckpointError(folder, "holds no whole model; merge what was adapted with `tlx merge` first")
+        return Weights(folder, model_from(folder, meta.get("model")), OURS, bool(meta.get("has_head", True)), None)
+    released = recognise(folder)
+    return Weights(folder, released.model, released.format.name, released.has_head, released)
+
+
+def content_digest(path: Path) -> str:
+    """The SHA-256 of a checkpoint's files, whatever the folder is called.
+
+    Args:
+      path: a folder or a file.
+
+    Returns:
+      64 hex digits.
+    """
+    sha = hashlib.sha256()
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    for file in files:
+        sha.update(file.relative_to(path).as_posix().encode() if path.is_dir() else b"")
+        with file.open("rb") as content:
+            sha.update(hashlib.file_digest(content, "sha256").digest())
+    return sha.hexdigest()
+
+
+def _at(leaves: dict[str, Any], path: str) -> Any:
+    return functools.reduce(lambda node, name: node[name], path.split("/"), leaves)
