@@ -68,6 +68,8 @@ def save_released(
         temporary.mkdir(parents=True)
         for name, names in shards.items():
             save_file({key: tensors[key] for key in names}, temporary / name, metadata={"format": "pt"})
+            # It is written for its owner alone, unlike all else.
+            (temporary / name).chmod(0o644)
         places = {key: name for name, names in shards.items() for key in names}
         if len(shards) > 1:
             total = sum(tensor.nbytes for tensor in tensors.values())
