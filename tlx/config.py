@@ -122,14 +122,15 @@ def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
     # What names a method or a model decides which fields there are, so it is set before they are filled in.
     kinds = [pair for pair in pairs if re.fullmatch(r"config\.(model|adapt\..+\.method)\.name", pair[0])]
     config = _read(spec)
-    for path, text in kinds:
-        config = _swap_kind(config, path, text)
     # A checkpoint decides what the model is, so it too is set before the rest is filled in.
     checkpoints = [pair for pair in pairs if re.fullmatch(r"config\.sources\.[^.]+\.checkpoint", pair[0])]
     for path, text in checkpoints:
         block, name = _lookup(config, path.removesuffix(".checkpoint"))
         if isinstance(block[name], ConfigDict):
             block[name].checkpoint = text
+    config.model = _model(config.to_dict())
+    for path, text in kinds:
+        config = _swap_kind(config, path, text)
     # The learning rates of an entry that names none follow from its arm.
     arms = [pair for pair in pairs if re.fullmatch(r"config\.adapt\.[^.]+\.arm", pair[0])]
     config = _override(_filled(config, rates=False), arms)

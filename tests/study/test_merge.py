@@ -54,7 +54,8 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
         saved = {"state": to_tree(state), "losses": np.zeros(2, np.float32)}
         Checkpoints(folder / "sources" / name).save(2, saved, {})
     keys = {entry: {"entry": entry, "seed": SEED, "method": {"name": METHODS[entry][0]}} for entry in METHODS}
-    Records(folder).write_manifest({"cells": [{"id": IDS[entry], "cell": keys[entry]} for entry in METHODS]})
+    cells = [{"id": IDS[entry], "cell": keys[entry]} for entry in METHODS]
+    Records(folder).write_manifest({"cells": cells, "config": {"sources": {"upper": {"checkpoint": ""}}}})
     for entry, (method, settings) in METHODS.items():
         adapted = adapt(method, model, **settings)
         lineage = {"source": "upper", "checkpoint": tree.digest(pretrained)} if entry in ("lora", "prompt") else None

@@ -3,8 +3,9 @@
 from rich.console import Console
 from rich.table import Table
 
-from tlx.report.terminal import PIPE_WIDTH
 from tlx.study.convert import Conversion
+
+_PIPE_WIDTH = 200  # columns when the output is a file or a pipe: names of tensors are long
 
 
 def show(done: Conversion) -> None:
@@ -15,7 +16,7 @@ def show(done: Conversion) -> None:
     """
     console = Console(highlight=False)
     if not console.is_terminal:
-        console = Console(highlight=False, width=PIPE_WIDTH)
+        console = Console(highlight=False, width=_PIPE_WIDTH)
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("theirs", "ours", "shape", ""):
         table.add_column(column, overflow="fold")

@@ -11,14 +11,14 @@ from tlx.report import wording
 from tlx.report.summary import Comparison, Row, comparisons
 from tlx.report.write import Report
 
-PIPE_WIDTH = 100  # columns when the output is a file or a pipe
+_PIPE_WIDTH = 100  # columns when the output is a file or a pipe
 
 
 def show(report: Report) -> None:
     """Print the answer, the tables and where the files are."""
     console = Console(highlight=False)
     if not console.is_terminal:
-        console = Console(highlight=False, width=PIPE_WIDTH)
+        console = Console(highlight=False, width=_PIPE_WIDTH)
     console.print(Text(report.sentence, style="bold"))
     for table in tables(report.rows):
         console.print()

@@ -17,6 +17,7 @@ from tlx.models.registry import Model
 from tlx.records import Records
 from tlx.study.context import fresh_variables
 from tlx.study.plan import RESET
+from tlx.study.weights import open_weights
 from tlx.surgery import transplant
 
 # The inputs on which both models are compared.
@@ -122,11 +123,23 @@ def _base(work: Path, record: Mapping[str, Any], model: Model) -> dict[str, Any]
     fresh = fresh_variables(model, record["cell"]["seed"])
     if record["lineage"] is None:
         return fresh
-    return transplant(_source(work, record["lineage"]["checkpoint"]), fresh, RESET)[0]
+    source = Records(work).manifest()["config"]["sources"][record["lineage"]["source"]]
+    digest = record["lineage"]["checkpoint"]
+    found = _released(source["checkpoint"], model, digest) if source.get("checkpoint") else _trained(work, digest)
+    return transplant(found, fresh, RESET)[0]
 
 
-def _source(work: Path, digest: str) -> dict[str, Any]:
-    """The pre-trained leaves with this digest."""
+def _released(path: str, model: Model, digest: str) -> dict[str, Any]:
+    """The leaves of a checkpoint that is not ours to keep, if it still holds them."""
+    weights = open_weights(path)
+    leaves, _, _ = weights.load(weights.for_study(model.settings, model.input_shape, model.num_classes))
+    if tree.digest(leaves) != digest:
+        raise CheckpointError(weights.path, "no longer holds what the cell began with")
+    return leaves
+
+
+def _trained(work: Path, digest: str) -> dict[str, Any]:
+    """The leaves with this digest that were pre-trained here."""
     for path in sorted((work / "sources").glob("*/*"), reverse=True):
         try:
             state = load_artifact(path).tree["state"]

@@ -91,7 +91,7 @@ def lay_out(study: Study, folders: Folders, progress: Progress) -> Grid:
 
 def _released(source: Source) -> Released:
     weights = open_weights(source.checkpoint)
-    return Released(weights, content_digest(weights.path))
+    return Released(weights, content_digest(weights))
 
 
 def in_order(units: Sequence[Unit]) -> list[Unit]:

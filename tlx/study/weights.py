@@ -15,6 +15,8 @@ from tlx.models.registry import Model
 from tlx.surgery import transplant
 
 HEAD = ("params/head/.*",)
+# What of a folder says what its weights are; a page about them does not.
+_COUNTS = (".json", ".safetensors", ".bin", ".pth", ".pt", ".npz")
 # What we call our own format, and the trees in it that are whole models.
 OURS, MERGED, RELEASED = "tlx", "merged", "released"
 
@@ -70,7 +72,6 @@ class Weights:
         return replace(self.model, settings=tuple(settings), input_shape=input_shape, num_classes=own)
 
 
-@functools.cache
 def open_weights(path: str) -> Weights:
     """What a checkpoint holds, by its own description; nothing is named twice.
 
@@ -81,6 +82,13 @@ def open_weights(path: str) -> Weights:
       FileError: there is nothing there, it is damaged, or nothing knows it.
     """
     folder = Path(path)
+    files = sorted(folder.iterdir()) if folder.is_dir() else [folder] if folder.exists() else []
+    return _opened(folder, tuple((file.name, file.stat().st_mtime_ns) for file in files))
+
+
+@functools.cache
+def _opened(folder: Path, files: tuple[tuple[str, int], ...]) -> Weights:
+    """Opened once for as long as the files stay as they are."""
     if is_artifact(folder):
         meta = load_artifact(folder).meta
         if meta.get("kind") not in (MERGED, RELEASED):
@@ -90,17 +98,20 @@ def open_weights(path: str) -> Weights:
     return Weights(folder, released.model, released.format.name, released.has_head, released)
 
 
-def content_digest(path: Path) -> str:
-    """The SHA-256 of a checkpoint's files, whatever the folder is called.
+def content_digest(weights: Weights) -> str:
+    """The SHA-256 of what a checkpoint holds, wherever it lies.
 
     Args:
-      path: a folder or a file.
+      weights: the checkpoint.
 
     Returns:
-      64 hex digits.
+      64 hex digits: of the leaves of ours, of the weights and JSON files of others.
     """
+    path = weights.path
+    if weights.released is None:
+        return load_artifact(path).digest
     sha = hashlib.sha256()
-    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    files = sorted(p for p in path.rglob("*") if p.suffix in _COUNTS) if path.is_dir() else [path]
     for file in files:
         sha.update(file.relative_to(path).as_posix().encode() if path.is_dir() else b"")
         with file.open("rb") as content:
