@@ -12,6 +12,9 @@ from pathlib import Path
 
 import torch
 
+# Apart from the environment itself, where its failing import would fail that of transformers.
+sys.path.append(str(Path(sys.prefix) / "vision"))
+
 library = torch.library.Library("torchvision", "DEF")
 if found := importlib.util.find_spec("torchvision"):
     text = (Path(found.origin).parent / "_meta_registrations.py").read_text()
