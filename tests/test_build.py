@@ -42,6 +42,7 @@ def test_a_config_becomes_plain_values(study: Study) -> None:
     assert study.sources == (
         Source(
             name="upper",
+            checkpoint="",
             dataset="digits",
             train="train[:200]",
             test="test[:50]",

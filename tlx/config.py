@@ -15,7 +15,7 @@ from tlx.adapt.adapted import STATS
 from tlx.adapt.registry import METHODS
 from tlx.errors import ConfigError, FileError, TlxError, suggest
 from tlx.fields import Field, Fields, check_fields
-from tlx.models.registry import MODELS
+from tlx.models.registry import MODELS, Model
 from tlx.optim import SCHEDULES
 from tlx.study.weights import open_weights
 
@@ -288,7 +288,7 @@ def _model(given: Mapping[str, Any]) -> dict[str, Any]:
     block = dict(_block("config.model", given.get("model", {})))
     sources = _block("config.sources", given.get("sources", {}))
     paths = {name: source.get("checkpoint", "") for name, source in sources.items() if isinstance(source, dict)}
-    found = {name: open_weights(path).model for name, path in paths.items() if path and isinstance(path, str)}
+    found = {name: _described(name, path) for name, path in paths.items() if path and isinstance(path, str)}
     for name, model in found.items():
         first, other = next(iter(found.items()))
         if (model.name, model.settings) != (other.name, other.settings):
@@ -298,6 +298,14 @@ def _model(given: Mapping[str, Any]) -> dict[str, Any]:
             raise ConfigError("config.model.name", f"{block['name']!r}, but {where} holds a {model.name!r}")
         block = {"name": model.name, **dict(model.settings), **block}
     return block
+
+
+def _described(source: str, path: str) -> Model:
+    """The model that a source's checkpoint describes."""
+    try:
+        return open_weights(path).model
+    except FileError as error:
+        raise ConfigError(f"config.sources.{source}.checkpoint", " ".join(str(error).split())) from None
 
 
 def _methods(where: str, given: Any) -> dict[str, Any]:

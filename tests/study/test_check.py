@@ -42,7 +42,7 @@ def make(
         name="check",
         model="vit",
         model_settings=pairs(model),
-        sources=(Source("big", "noise", "train", "test", RECIPE, Optimizer(), 0.0, 1e-3, 0),),
+        sources=(Source("big", "", "noise", "train", "test", RECIPE, Optimizer(), 0.0, 1e-3, 0),),
         targets=(Target("small", "noise", "train", "train", "test"),),
         entries=(
             entry("scratch", "scratch", "full"),

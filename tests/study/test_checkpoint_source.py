@@ -77,7 +77,8 @@ def test_another_architecture_beside_it_is_refused(spec: str, tmp_path: Path, ca
     assert main(["plan", spec, "--config.model.name=resnet"]) == 2
     assert capsys.readouterr().err.startswith("config.model.name: ")
     assert main(["plan", spec, f"--config.sources.kept.checkpoint={tmp_path / 'none'}"]) == 2
-    assert capsys.readouterr().err == f"{tmp_path / 'none'}: there is no such file or folder\n"
+    said = f"config.sources.kept.checkpoint: {tmp_path / 'none'}: there is no such file or folder\n"
+    assert capsys.readouterr().err == said
     assert main(["plan", spec, "--config.adapt.full.method.name=ewc"]) == 2
     said = "config.adapt.full.method.name: 'ewc' needs examples of the source, and config.sources.kept is a checkpoint"
     assert capsys.readouterr().err.startswith(said)
