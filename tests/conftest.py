@@ -29,9 +29,8 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def quick_compilation(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Methods come in hundreds of programs that run for a millisecond: compiling them well would not pay."""
-    quick = True
-    jax.config.update("jax_disable_most_optimizations", quick)
+def quick_compilation() -> Iterator[None]:
+    """Tests are thousands of programs that run for a millisecond: compiling them well would not pay."""
+    jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)

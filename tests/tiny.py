@@ -74,7 +74,7 @@ def pairs(sample: bool = False) -> list[Any]:
     """Every registered method with every registered model it applies to.
 
     The basic methods on every model, and every method on one model, which changes from method to method, are in
-    the default tier; the rest is marked `thorough`.
+    the default tier; the rest is marked `exhaustive`.
 
     Args:
       sample: whether to leave out the rest.
@@ -85,7 +85,7 @@ def pairs(sample: bool = False) -> list[Any]:
         for model in models:
             in_default = method in BASIC or model == models[i % len(models)]
             if in_default or not sample:
-                found.append(pytest.param((method, model), marks=() if in_default else pytest.mark.thorough))
+                found.append(pytest.param((method, model), marks=() if in_default else pytest.mark.exhaustive))
     return found
 
 

@@ -11,6 +11,8 @@ import pytest
 from experiments.benchmarks.rows import ROWS, Scale
 from experiments.benchmarks.run import main
 
+pytestmark = pytest.mark.thorough
+
 TINY = Scale(width=8, depth=1, examples=20, steps=4, batch=4, chunk=2, heads=3, jobs=2)
 # The masked way clips by another norm, or not at all, so that its steps are others.
 SAME = [name for name in ROWS if not name.startswith("partition")]

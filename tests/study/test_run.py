@@ -118,6 +118,7 @@ def test_a_lost_record_comes_back_bit_for_bit(finished: Finished, make_study: Ma
         assert path.read_bytes() == before
 
 
+@pytest.mark.thorough
 def test_the_way_it_is_run_does_not_change_the_numbers(
     finished: Finished, make_study: Make, tmp_path: Path, data_dir: Path
 ) -> None:
