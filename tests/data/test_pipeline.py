@@ -56,9 +56,9 @@ def test_the_stream_equals_the_resident_arrays(data_dir, resident, start, num_th
     batches = list(stream(source, indices, start, STEPS, num_threads))
     assert len(batches) == STEPS - start
     for step, batch in enumerate(batches, start):
-        assert batch["image"].dtype == np.uint8
+        assert batch["input"].dtype == np.uint8
         assert batch["label"].dtype == np.int32
-        assert np.array_equal(batch["image"], resident.image_NHWC[indices(step)])
+        assert np.array_equal(batch["input"], resident.input_N[indices(step)])
         assert np.array_equal(batch["label"], resident.label_N[indices(step)])
 
 

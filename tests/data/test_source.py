@@ -41,7 +41,7 @@ def run(script, *args):
 @pytest.mark.parametrize(("name", "split"), SIZES)
 def test_contents(data_dir, name, split):
     arrays = load_arrays(name, split, data_dir)
-    assert arrays.image_NHWC.shape == (SIZES[name, split], 28, 28, 1)
+    assert arrays.input_N.shape == (SIZES[name, split], 28, 28, 1)
     assert arrays.num_classes == 10
     assert arrays.digest == DIGESTS[name, split]
 
@@ -53,7 +53,7 @@ def test_both_parts_have_the_classes_in_proportion(data_dir, name):
 
 
 def test_digits_are_framed_like_mnist(data_dir):
-    digits, mnist = (load_arrays(name, "test", data_dir).image_NHWC for name in ("digits", "mnist5k"))
+    digits, mnist = (load_arrays(name, "test", data_dir).input_N for name in ("digits", "mnist5k"))
     assert not digits[:, [0, 1, 2, 3, 24, 25, 26, 27]].any()
     assert not digits[:, :, [0, 1, 2, 3, 24, 25, 26, 27]].any()
     heights = [np.ptp(np.flatnonzero((image > 64).any(axis=(1, 2)))) + 1 for image in (*digits, *mnist)]
@@ -62,8 +62,8 @@ def test_digits_are_framed_like_mnist(data_dir):
 
 
 def test_slices_are_disjoint_and_cover(data_dir):
-    whole = load_arrays("digits", "train", data_dir).image_NHWC
-    parts = [load_arrays("digits", split, data_dir).image_NHWC for split in ("train[:1197]", "train[1197:]")]
+    whole = load_arrays("digits", "train", data_dir).input_N
+    parts = [load_arrays("digits", split, data_dir).input_N for split in ("train[:1197]", "train[1197:]")]
     assert [len(part) for part in parts] == [1197, 200]
     assert np.array_equal(np.concatenate(parts), whole)
     assert len(np.unique(whole, axis=0)) == len(whole)

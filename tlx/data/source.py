@@ -11,7 +11,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 
 from tlx.atomic import clean_temporaries, commit_folder, temporary_beside
-from tlx.data.builders import BUILDERS
+from tlx.data.builders import builder, builder_class
 from tlx.errors import FileError, TlxError, suggest
 
 
@@ -23,7 +23,8 @@ def prepare(name: str, data_dir: Path) -> None:
 
     Args:
       name: a key of `BUILDERS`.
-      data_dir: the folder of all datasets; the dataset goes to `data_dir/name/version`.
+      data_dir: the folder of all datasets; the dataset goes to `data_dir/name/version`, and raw data that has to be
+        fetched is looked for and kept in `data_dir/downloads`.
 
     Raises:
       TlxError: the name is unknown, or a package that carries the raw data is missing.
@@ -35,10 +36,10 @@ def prepare(name: str, data_dir: Path) -> None:
     folder = _folder(name, data_dir)
     if folder.exists():
         return
-    temporary = temporary_beside(data_dir / name)
+    temporary = temporary_beside(data_dir / name.replace("/", "-"))
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        _write(name, temporary)
+        _write(name, temporary, data_dir / "downloads")
         commit_folder(_folder(name, temporary), folder)
     except OSError as error:
         raise FileError(data_dir, f"{name} could not be prepared here: {error.strerror or error}") from error
@@ -58,16 +59,17 @@ def open_split(name: str, split: str, data_dir: Path) -> Any:
       data_dir: as given to `prepare`.
 
     Returns:
-      A TFDS data source of {'image': PNG bytes, 'label': int}.
+      A TFDS data source of {'image': PNG bytes, 'label': int} or {'text': UTF-8 bytes, 'label': int, ...}.
 
     Raises:
       TlxError: the name or the split is unknown, or the split is empty.
       FileError: the dataset is not prepared, or its description is damaged.
     """
-    builder = _builder(name, Path(data_dir))
-    _check_split(name, split, builder.info.splits)
+    prepared = _prepared(name, Path(data_dir))
+    _check_split(name, split, prepared.info.splits)
     # Pillow decodes, later: TFDS would pick OpenCV or Pillow by what is installed.
-    return builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
+    decoders = {"image": tfds.decode.SkipDecoding()} if "image" in prepared.info.features else None
+    return prepared.as_data_source(split, decoders=decoders)
 
 
 def shared_examples(name: str, split: str, other: str, data_dir: Path) -> int:
@@ -86,7 +88,7 @@ def shared_examples(name: str, split: str, other: str, data_dir: Path) -> int:
       TlxError: the name or a split is unknown.
       FileError: the dataset is not prepared, or its description is damaged.
     """
-    splits = _builder(name, Path(data_dir)).info.splits
+    splits = _prepared(name, Path(data_dir)).info.splits
     for each in (split, other):
         _check_split(name, each, splits)
     ours, theirs = _spans(splits[split]), _spans(splits[other])
@@ -107,14 +109,11 @@ def _spans(split: Any) -> list[tuple[str, int, int]]:
     return spans
 
 
-def _builder(name: str, data_dir: Path) -> Any:
+def _prepared(name: str, data_dir: Path) -> Any:
     folder = _folder(name, data_dir)
     if not _is_prepared(folder):
         raise FileError(folder, "is not a prepared dataset; delete it, if it is there, and prepare it")
-    try:
-        return BUILDERS[name]()(data_dir=os.fspath(data_dir))
-    except Exception as error:  # TFDS lets the errors of its parsers through
-        raise FileError(folder, "has a damaged description; delete it and prepare it again") from error
+    return builder(name, data_dir)
 
 
 def _check_split(name: str, split: str, splits: Any) -> None:
@@ -130,18 +129,18 @@ def _check_split(name: str, split: str, splits: Any) -> None:
         raise TlxError(f"split {split!r} of dataset {name}: there are no examples in it")
 
 
-def _write(name: str, data_dir: Path) -> None:
+def _write(name: str, data_dir: Path, downloads: Path) -> None:
     tfds.disable_progress_bar()
-    config = tfds.download.DownloadConfig(try_download_gcs=False)
-    builder = BUILDERS[name]()(data_dir=os.fspath(data_dir))
+    made = builder(name, data_dir)
+    if made.MANUAL_DOWNLOAD_INSTRUCTIONS:
+        made.fetch(downloads)
+    config = tfds.download.DownloadConfig(try_download_gcs=False, manual_dir=downloads)
     with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints what it is about to download
-        builder.download_and_prepare(file_format="array_record", download_config=config)
+        made.download_and_prepare(file_format="array_record", download_config=config)
 
 
 def _folder(name: str, data_dir: Path) -> Path:
-    if name not in BUILDERS:
-        raise TlxError(f"dataset {name!r}: there is no such dataset{suggest(name, BUILDERS)}")
-    return data_dir / name / str(BUILDERS[name]().VERSION)
+    return data_dir / name / str(builder_class(name).VERSION)
 
 
 def _is_prepared(folder: Path) -> bool:
