@@ -28,7 +28,10 @@ def in_blocks(*names: str, blocks: tuple[str, ...] = ("block_0", "block_1")) -> 
     return {f"{block}/{name}" for block in blocks for name in names}
 
 
-@pytest.mark.parametrize(("name", "tokens"), [("vit", "embed"), ("bert", "embed/word")])
+@pytest.mark.parametrize(
+    ("name", "tokens"),
+    [("vit", "embed"), ("bert", "embed/word"), ("clip_vision", "embed"), ("clip_text", "embed/word")],
+)
 @pytest.mark.parametrize("scan", [False, True])
 def test_roles_in_transformers(name: str, tokens: str, scan: bool) -> None:
     model = tiny_model(name, scan=scan)
@@ -44,7 +47,7 @@ def test_roles_in_transformers(name: str, tokens: str, scan: bool) -> None:
         "tokens": {tokens},
         "blocks": set(blocks),
     }
-    if name == "bert":
+    if MODELS[name].takes == "tokens":
         expected["positions"] = {"embed/position"}
     assert {role: played(model, role) for role in model.targets} == expected
 
@@ -66,8 +69,11 @@ def test_roles_in_residual_networks(bottleneck: bool) -> None:
 
 
 def test_what_the_kinds_say_of_their_inputs() -> None:
-    assert {name: (kind.takes, kind.class_tokens, kind.loops_on_cpu) for name, kind in MODELS.items()} == {
+    found = {name: (kind.takes, tiny_model(name).class_tokens, kind.loops_on_cpu) for name, kind in MODELS.items()}
+    assert found == {
         "vit": ("image", 0, True),
         "bert": ("tokens", 1, True),
+        "clip_vision": ("image", 1, True),
+        "clip_text": ("tokens", 0, True),
         "resnet": ("image", 0, False),
     }

@@ -11,7 +11,7 @@ from formulas import attend, attention, dense, double, doubled_dropout, mlp, ran
 
 from tlx import tree
 from tlx.errors import ConfigError
-from tlx.models.transformer import Attention, Mlp, check_heads
+from tlx.models.transformer import ACTIVATIONS, Attention, Mlp, check_heads
 
 RNG = np.random.default_rng(0)
 X_BTD = RNG.normal(size=(3, 5, 6)).astype(np.float32)
@@ -73,6 +73,43 @@ def test_keys_and_values_may_be_longer_than_queries(masked: bool) -> None:
     with nn.intercept_methods(prepend):
         y_BTD = Attention(2).apply(variables, X_BTD, jnp.asarray(mask_BT) if masked else None)
     np.testing.assert_allclose(y_BTD, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("lead", [0, 2])
+@pytest.mark.parametrize("queries", [0, 1, 3])
+def test_causal_tokens_ask_those_before_them_and_what_stands_in_front_of_all(lead: int, queries: int) -> None:
+    module = Attention(2, causal=True, queries=queries)
+    variables = randomised(module, X_BTD)
+    p, x = double(variables["params"]), X_BTD.astype(np.float64)
+    front = {name: RNG.normal(size=(lead, 6)).astype(np.float32) for name in ("key", "value")}
+
+    def prepend(layer: Any, args: Any, kwargs: Any, context: Any) -> Any:
+        y_BTD = layer(*args, **kwargs)
+        if context.module.name not in front:
+            return y_BTD
+        return jnp.concatenate([jnp.broadcast_to(front[context.module.name][None], (3, lead, 6)), y_BTD], axis=1)
+
+    expected = np.zeros_like(x)
+    for b in range(3):
+        q, k, v = (dense(x[b], p, name) for name in ("query", "key", "value"))
+        k, v = np.concatenate([front["key"], k]), np.concatenate([front["value"], v])
+        for t in range(5):
+            mixed = attend(q[t : t + 1], k[: lead + t + 1], v[: lead + t + 1], 2)
+            expected[b, t] = dense(mixed, p, "out")[0]
+    with nn.intercept_methods(prepend):
+        y_BTD = module.apply(variables, X_BTD)
+    np.testing.assert_allclose(y_BTD, expected[:, : queries or 5], atol=1e-5)
+
+
+def test_an_activation_goes_by_its_name() -> None:
+    x = np.linspace(-3, 3, 13, dtype=np.float32)
+    np.testing.assert_allclose(ACTIVATIONS["quick_gelu"](x), x / (1 + np.exp(-1.702 * x)), atol=1e-6)
+    variables = randomised(Mlp(hidden=12), X_BTD)
+    for name, exact in (("gelu", True), ("gelu_pytorch_tanh", False)):
+        expected = Mlp(hidden=12, gelu_exact=exact).apply(variables, X_BTD)
+        assert np.array_equal(Mlp(hidden=12, activation=name).apply(variables, X_BTD), expected)
+    quick = Mlp(hidden=12, activation="quick_gelu").apply(variables, X_BTD)
+    assert np.abs(quick - expected).max() > 1e-4
 
 
 @pytest.mark.parametrize("exact", [False, True])

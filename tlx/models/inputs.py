@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from einops import repeat
+from einops import rearrange, repeat
 
 from tlx.errors import ConfigError
 from tlx.fields import Field
@@ -34,10 +34,21 @@ def check_input(name: str, takes: str, input_shape: tuple[int, ...]) -> None:
       ConfigError: of the field `name`, as another model is needed.
     """
     wanted = {IMAGE: "images", TOKENS: "token ids"}[takes]
-    size = "×".join(map(str, input_shape))
-    found = {3: f"images of {size}", 1: f"sequences of {size} token ids"}.get(len(input_shape), f"arrays of {size}")
     if len(input_shape) != {IMAGE: 3, TOKENS: 1}[takes]:
-        raise ConfigError("name", f"{name!r} takes {wanted}, but the inputs are {found}")
+        raise ConfigError("name", f"{name!r} takes {wanted}, but the inputs are {in_words(input_shape)}")
+
+
+def in_words(input_shape: tuple[int, ...]) -> str:
+    """What inputs of a shape are.
+
+    Args:
+      input_shape: of one input: [rows, columns, channels] of an image, [length] of token ids.
+
+    Returns:
+      Such as `images of 28×28×1`.
+    """
+    size = "×".join(map(str, input_shape))
+    return {3: f"images of {size}", 1: f"sequences of {size} token ids"}.get(len(input_shape), f"arrays of {size}")
 
 
 def check_images(settings: Mapping[str, Any], input_shape: tuple[int, ...]) -> tuple[int, int, int]:
@@ -87,5 +98,5 @@ def prepared(x_BHWC: jax.Array, mean: Sequence[float], std: Sequence[float], res
     if set(mean) == set(std) == {0.5}:
         return x_BHWC
     # Pixels are 0.5 + x / 2.
-    shift, scale = jnp.asarray(mean, x_BHWC.dtype), jnp.asarray(std, x_BHWC.dtype)
+    shift, scale = (rearrange(jnp.asarray(each, x_BHWC.dtype), "c -> 1 1 1 c") for each in (mean, std))
     return (0.5 * x_BHWC + (0.5 - shift)) / scale

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from tlx.fields import Fields
-from tlx.models import bert, resnet, vit
+from tlx.models import bert, bit, clip_text, clip_vision, decoder, efficientnet, resnet, vit
 from tlx.models.inputs import IMAGE, TOKENS
 
 Settings = dict[str, Any]
@@ -27,8 +27,13 @@ class Kind:
       targets: settings to the roles that its modules play: a role's name to a regular expression over whole
         module paths such as `block_0/attention/query`. A role that no module plays is absent.
       takes: `image` for float32 [B, H, W, C], `tokens` for int32 ids [B, T].
-      class_tokens: how many tokens of its own lead the others.
-      loops_on_cpu: whether its step may stand inside `lax.scan` on a CPU (convolutions may not).
+      class_tokens: settings to how many tokens of its own lead the others.
+      loops_on_cpu: whether its step may stand inside `lax.scan` on a CPU (XLA's convolutions may not; those of
+        `models.conv` may).
+      shared: settings to patterns over paths of leaves that a later stage reads besides their own, such as a table of
+        words that is also the last layer; they are needed above every cut.
+      folds: whether what a method adds to a layer's output can be folded into the layer's leaves; not where kernels
+        are standardised, which undoes it.
     """
 
     module: Callable[..., nn.Module]
@@ -36,14 +41,42 @@ class Kind:
     check: Callable[[Settings, tuple[int, ...]], None]
     targets: Callable[[Settings], Mapping[str, str]]
     takes: str = IMAGE
-    class_tokens: int = 0
+    class_tokens: Callable[[Settings], int] = lambda settings: 0
     loops_on_cpu: bool = True
+    shared: Callable[[Settings], tuple[str, ...]] = lambda settings: ()
+    folds: bool = True
 
 
 MODELS: dict[str, Kind] = {
-    "vit": Kind(vit.ViT, vit.FIELDS, vit.check, vit.targets),
-    "bert": Kind(bert.Bert, bert.FIELDS, bert.check, bert.targets, takes=TOKENS, class_tokens=1),
-    "resnet": Kind(resnet.ResNet, resnet.FIELDS, resnet.check, resnet.targets, loops_on_cpu=False),
+    "vit": Kind(vit.ViT, vit.FIELDS, vit.check, vit.targets, class_tokens=vit.class_tokens),
+    "bert": Kind(
+        bert.module,
+        bert.FIELDS,
+        bert.check,
+        bert.targets,
+        takes=TOKENS,
+        class_tokens=lambda settings: 1,
+        shared=bert.shared,
+    ),
+    "decoder": Kind(
+        decoder.module,
+        decoder.FIELDS,
+        decoder.check,
+        decoder.targets,
+        takes=TOKENS,
+        shared=decoder.shared,
+    ),
+    "clip_vision": Kind(
+        clip_vision.ClipVision,
+        clip_vision.FIELDS,
+        clip_vision.check,
+        vit.targets,
+        class_tokens=lambda settings: 1,
+    ),
+    "clip_text": Kind(clip_text.ClipText, clip_text.FIELDS, clip_text.check, clip_text.targets, takes=TOKENS),
+    "resnet": Kind(resnet.ResNet, resnet.FIELDS, resnet.check, resnet.targets),
+    "bit": Kind(bit.BiT, bit.FIELDS, bit.check, bit.targets, folds=False),
+    "efficientnet": Kind(efficientnet.EfficientNet, efficientnet.FIELDS, efficientnet.check, efficientnet.targets),
 }
 
 
@@ -82,6 +115,11 @@ class Model:
     def targets(self) -> Mapping[str, str]:
         """Patterns over module paths, by role."""
         return self.kind.targets(dict(self.settings))
+
+    @property
+    def class_tokens(self) -> int:
+        """How many tokens of its own lead the others."""
+        return self.kind.class_tokens(dict(self.settings))
 
     def example(self, size: int = 1) -> jax.Array:
         """Inputs of zeros, in the shape and dtype that the model takes.

@@ -1,4 +1,4 @@
-"""Residual network (He et al., 2015) with batch norm, in the layout known as v1.5.
+"""Residual network (He et al., 2015) with batch norm, in the layout known as v1.5 or in the first one.
 
 Shape suffixes: B images, H rows, W columns, C channels, L labels.
 """
@@ -12,13 +12,16 @@ import jax.numpy as jnp
 
 from tlx.fields import Field
 from tlx.models import stack
-from tlx.models.inputs import IMAGE, check_input
+from tlx.models.conv import conv, max_pool
+from tlx.models.inputs import IMAGE, IMAGE_FIELDS, check_images, check_input, prepared
 
 FIELDS = {
     "depths": Field((2, 2, 2, 2), "blocks at each resolution; each halves the one before and doubles the channels"),
     "width": Field(64, "channels at the first resolution", low=1, high=2048),
     "bottleneck": Field(False, "blocks of 1x1, 3x3 and 1x1 convolutions with four times the channels at their ends"),
     "stem": Field("imagenet", "imagenet: 7x7 and pooling, both by 2; small: 3x3 by 1", choices=("imagenet", "small")),
+    "halve_first": Field(False, "whether a bottleneck halves the resolution in its first 1x1 convolution, as in v1"),
+    **IMAGE_FIELDS,
     "remat": stack.FIELDS["remat"],
 }
 
@@ -39,6 +42,7 @@ def check(settings: dict[str, Any], input_shape: tuple[int, ...]) -> None:
       ConfigError: with the field's own name, to be prefixed by the caller.
     """
     check_input("resnet", IMAGE, input_shape)
+    check_images(settings, input_shape)
     for i, depth in enumerate(settings["depths"]):
         BLOCKS.check(f"depths[{i}]", depth)
 
@@ -59,7 +63,7 @@ def _conv(features: int, side: int, stride: int, name: str) -> nn.Conv:
     # "SAME" pads the far side more than the near one where the stride is 2; this is the same on both.
     margin = (side - 1) // 2
     padding = ((margin, margin), (margin, margin))
-    return nn.Conv(features, (side, side), strides=stride, padding=padding, use_bias=False, kernel_init=INIT, name=name)
+    return conv(features, side, stride, padding, name=name, kernel_init=INIT)
 
 
 def _norm(name: str) -> nn.BatchNorm:
@@ -71,15 +75,19 @@ class Stem(nn.Module):
 
     width: int
     kind: str
+    mean: tuple[float, ...] = (0.5,)
+    std: tuple[float, ...] = (0.5,)
+    resize: int = 0
 
     @nn.compact
     def __call__(self, x_BHWC: jax.Array, train: bool = False) -> jax.Array:
         """[images, rows, columns, channels] to `width` channels; a quarter of rows and columns unless small."""
+        x_BHWC = prepared(x_BHWC, self.mean, self.std, self.resize)
         side, stride = (7, 2) if self.kind == "imagenet" else (3, 1)
         x_BHWC = _conv(self.width, side, stride, "conv1")(x_BHWC)
         x_BHWC = nn.relu(_norm("norm1")(x_BHWC, use_running_average=not train))
         if self.kind == "imagenet":
-            x_BHWC = nn.max_pool(x_BHWC, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+            x_BHWC = max_pool(x_BHWC, 3, 2, margin=1)
         return x_BHWC
 
 
@@ -90,17 +98,20 @@ class Block(nn.Module):
       features: channels inside.
       stride: of the 3x3 convolution that halves the resolution, 1 or 2.
       bottleneck: 1x1, 3x3, 1x1 and four times the channels at the end, or two 3x3.
+      halve_first: whether the first 1x1 of a bottleneck halves the resolution in its place.
     """
 
     features: int
     stride: int
     bottleneck: bool
+    halve_first: bool = False
 
     @nn.compact
     def __call__(self, x_BHWC: jax.Array, train: bool = False) -> jax.Array:
         """[images, rows, columns, channels] to rows and columns over `stride`."""
         if self.bottleneck:
-            convolutions = [(1, 1, self.features), (3, self.stride, self.features), (1, 1, 4 * self.features)]
+            first, second = (self.stride, 1) if self.halve_first else (1, self.stride)
+            convolutions = [(1, first, self.features), (3, second, self.features), (1, 1, 4 * self.features)]
         else:
             convolutions = [(3, self.stride, self.features), (3, 1, self.features)]
         y_BHWC = x_BHWC
@@ -130,9 +141,9 @@ class ResNet(nn.Module):
       num_classes: outputs of the head.
       The rest: see `FIELDS`.
 
-    Source: He et al. (2015), table 1, with the stride of a bottleneck on its 3x3 convolution instead of the first
-      1x1, as in torchvision. Padding, the norms' 0.9 and 1e-5 and the initial kernels are torchvision's as well; the
-      running variance is the batch's own, where PyTorch multiplies it by n / (n - 1).
+    Source: He et al. (2015), table 1, with the stride of a bottleneck on its 3x3 convolution, as in torchvision, or,
+      under `halve_first`, on the first 1x1, as in the paper. Padding, the norms' 0.9 and 1e-5 and the initial kernels
+      are torchvision's as well; the running variance is the batch's own, where PyTorch multiplies it by n / (n - 1).
     """
 
     num_classes: int
@@ -140,14 +151,18 @@ class ResNet(nn.Module):
     width: int = 64
     bottleneck: bool = False
     stem: str = "imagenet"
+    halve_first: bool = False
+    mean: tuple[float, ...] = (0.5,)
+    std: tuple[float, ...] = (0.5,)
+    resize: int = 0
     remat: bool = False
 
     def setup(self) -> None:
         """Declares the submodules; their names are the stages' names."""
         # `stem` is a setting, so the module needs a name of its own.
-        self.stem_module = Stem(self.width, self.stem, name="stem")
+        self.stem_module = Stem(self.width, self.stem, self.mean, self.std, self.resize, name="stem")
         self.block = [
-            Block(self.width * 2**level, 2 if level and not i else 1, self.bottleneck)
+            Block(self.width * 2**level, 2 if level and not i else 1, self.bottleneck, self.halve_first)
             for level, depth in enumerate(self.depths)
             for i in range(depth)
         ]

@@ -1,10 +1,12 @@
 """Blocks in a row: each a stage of its own, or all of them one scanned stage with stacked leaves."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import flax.linen as nn
+import jax
+import numpy as np
 
 from tlx.fields import Field
 
@@ -25,20 +27,24 @@ def names(depth: int, scan: bool) -> tuple[str, ...]:
     return ("blocks",) if scan else tuple(f"block_{i}" for i in range(depth))
 
 
-def unrolled(blocks: Sequence[nn.Module], train: bool, remat: bool) -> list[Stage]:
+def unrolled(blocks: Sequence[nn.Module], train: bool, remat: bool, **of_last: Any) -> list[Stage]:
     """One stage a block.
 
     Args:
       blocks: bound modules; each takes what flows and `train`, and returns what flows on.
       train: whether this is a training step.
       remat: whether to keep a block's input only and compute the rest anew in the backward pass.
+      of_last: what the last block is told besides.
 
     Returns:
       A function of what flows for each block.
     """
-    step = _step(train)
-    run = nn.remat(step) if remat else step
-    return [partial(run, block) for block in blocks]
+
+    def run(block: nn.Module, **told: Any) -> Stage:
+        step = _step(train, **told)
+        return partial(nn.remat(step) if remat else step, block)
+
+    return [*map(run, blocks[:-1]), run(blocks[-1], **of_last)]
 
 
 def scanned(block: nn.Module, depth: int, train: bool, remat: bool) -> Stage:
@@ -65,8 +71,36 @@ def scanned(block: nn.Module, depth: int, train: bool, remat: bool) -> Stage:
     return lambda x: repeat(block, x, None)[0]
 
 
-def _step(train: bool) -> Callable[[Any, Any], Any]:
+def stacked(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """The leaves of a model with `scan`, from those of the same model without.
+
+    >>> stacked({"params": {"embed": {"w": 1}, "block_0": {"w": np.ones(2)}, "block_1": {"w": np.zeros(2)}}})
+    {'params': {'embed': {'w': 1}, 'blocks': {'w': array([[1., 1.],
+           [0., 0.]])}}}
+    """
+    joined = {}
+    for collection, stages in variables.items():
+        numbers = sorted(int(name.removeprefix("block_")) for name in stages if name.startswith("block_"))
+        blocks = [stages[f"block_{i}"] for i in numbers]
+        joined[collection] = {name: leaves for name, leaves in stages.items() if not name.startswith("block_")}
+        if blocks:
+            joined[collection]["blocks"] = jax.tree.map(lambda *leaves: np.stack(leaves), *blocks)
+    return joined
+
+
+def apart(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """The leaves of a model without `scan`, from those of the same model with it; the inverse of `stacked`."""
+    split = {}
+    for collection, stages in variables.items():
+        split[collection] = {name: leaves for name, leaves in stages.items() if name != "blocks"}
+        stack = stages.get("blocks", {})
+        for i in range(len(jax.tree.leaves(stack)[0]) if stack else 0):
+            split[collection][f"block_{i}"] = jax.tree.map(lambda leaf, i=i: leaf[i], stack)
+    return split
+
+
+def _step(train: bool, **told: Any) -> Callable[[Any, Any], Any]:
     def step(block: Any, x: Any) -> Any:
-        return block(x, train=train)
+        return block(x, train=train, **told)
 
     return step
