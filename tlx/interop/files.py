@@ -1,6 +1,7 @@
 """A checkpoint on disk, whatever wrote it: its description and its tensors, read one at a time and never executed."""
 
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from tlx.errors import FileError
 from tlx.interop.pth import read_pth
 
 _PICKLED = (".pth", ".pt", ".bin")
+# What numpy and the archive raise when the bytes are not what they say.
+_DAMAGED = (ValueError, KeyError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 _WEIGHTS = ("model.safetensors.index.json", "model.safetensors", "pytorch_model.bin")
 
 
@@ -153,21 +156,23 @@ def _open_shards(index: Path) -> Tensors:
 
 
 def _open_npz(path: Path) -> Tensors:
+    header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     try:
-        archive = np.load(path, allow_pickle=False)
         shapes = {}
-        for name in archive.files:
-            with archive.zip.open(f"{name}.npy") as member:
-                version = np.lib.format.read_magic(member)
-                reader = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-                shapes[name] = reader[version](member)[0]
-    except (ValueError, KeyError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                with archive.open(name) as member:
+                    version = np.lib.format.read_magic(member)
+                    shapes[name.removesuffix(".npy")] = header[version](member)[0]
+    except _DAMAGED as error:
         raise FileError(path, f"is not an npz file, or is damaged ({_first_line(error)})") from None
 
     def read(name: str) -> np.ndarray:
+        # Opened for each array, so that nobody has to close it.
         try:
-            array: np.ndarray = archive[name]
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+            with zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as member:
+                array: np.ndarray = np.lib.format.read_array(member, allow_pickle=False)
+        except _DAMAGED as error:
             raise FileError(path, f"array {name!r} cannot be read ({_first_line(error)})") from None
         return array
 

@@ -39,6 +39,9 @@ class Format:
       layout: `(settings, num_classes)` to the layout; settings are complete.
       config: model to the `config.json` that makes the other library load what is written, or None where the
         format is only read.
+      beside: model to what further JSON files of the folder hold, by their paths in it.
+      in_memory: pairs of a pattern and a template, applied in turn to a tensor's name on disk: to the one that the
+        newest release of the other library has in memory, and so in adapter files; empty where they agree.
     """
 
     name: str
@@ -47,6 +50,8 @@ class Format:
     describe: Callable[[Checkpoint], Description]
     layout: Callable[[Settings, int], Layout]
     config: Callable[[Model], dict[str, Any]] | None = None
+    beside: Callable[[Model], dict[str, Any]] = lambda model: {}
+    in_memory: tuple[tuple[str, str], ...] = ()
 
 
 def wanted(checkpoint: Checkpoint, name: str, kind: type, default: Any = None) -> Any:

@@ -13,7 +13,7 @@ import numpy as np
 from einops import EinopsError, rearrange
 
 from tlx import tree
-from tlx.errors import FileError, suggest
+from tlx.errors import FileError, RuleError, suggest
 from tlx.interop.report import LEFT_OUT, RESET, Report, Row
 
 # What a linear layer and a convolution of PyTorch are in flax.
@@ -51,7 +51,7 @@ class Tensor:
         value = leaves[0] if len(self.ours) == 1 else np.stack(leaves)
         left, _, right = self.pattern.partition("->")
         # safetensors writes the memory of a transposed view as it lies, which reads back as something else.
-        return np.ascontiguousarray(self._turned(value, f"{right} -> {left}" if right else ""))
+        return np.asarray(self._turned(value, f"{right} -> {left}" if right else ""), order="C")
 
     def _turned(self, value: np.ndarray, pattern: str) -> np.ndarray:
         turned: np.ndarray = rearrange(value, pattern, **dict(self.sizes)) if pattern else value
@@ -68,8 +68,10 @@ class Layout:
         differently in other files of the format.
       buffers: patterns of names that hold no weights and are ignored.
       unused: patterns of names that hold weights the model has no place for, such as other heads; reported.
-      may_lack: patterns of leaves that a file may come without; they stay fresh and are reported.
+      may_lack: patterns of leaves that a file may come without, all that match one of them or none; they stay fresh
+        and are reported.
       tied: pairs of a name that some files hold although it equals another, and that other name.
+      counters: names of integers that count training steps and mean nothing here; written as 0, ignored when read.
     """
 
     tensors: tuple[Tensor, ...]
@@ -78,6 +80,7 @@ class Layout:
     unused: tuple[str, ...] = ()
     may_lack: tuple[str, ...] = ()
     tied: tuple[tuple[str, str], ...] = ()
+    counters: tuple[str, ...] = ()
 
     def spelled(self, name: str) -> str:
         """What the layout calls a name in a file."""
@@ -99,6 +102,13 @@ def conv(theirs: str, ours: str, bias: bool = False) -> list[Tensor]:
     return [kernel, Tensor(f"{theirs}.bias", (f"{ours}/bias",))] if bias else [kernel]
 
 
+def patches(theirs: str, ours: str, side: int, bias: bool = True) -> list[Tensor]:
+    """A convolution of PyTorch whose stride is its side, as a `Dense` of ours on the numbers of each patch."""
+    pattern, sizes = "d c p q -> (p q c) d", (("p", side), ("q", side))
+    kernel = Tensor(f"{theirs}.weight", (f"{ours}/kernel",), pattern, sizes)
+    return [kernel, Tensor(f"{theirs}.bias", (f"{ours}/bias",))] if bias else [kernel]
+
+
 def norm(theirs: str, ours: str) -> list[Tensor]:
     """A layer or group norm with scale and bias."""
     return [Tensor(f"{theirs}.weight", (f"{ours}/scale",)), Tensor(f"{theirs}.bias", (f"{ours}/bias",))]
@@ -108,6 +118,12 @@ def batch_norm(theirs: str, ours: str) -> list[Tensor]:
     """A batch norm; `ours` is its path without the collection, as it lies in two."""
     stats = [Tensor(f"{theirs}.running_{name}", (f"batch_stats/{ours}/{name}",)) for name in ("mean", "var")]
     return [*norm(theirs, f"params/{ours}"), *stats]
+
+
+def counters(tensors: Sequence[Tensor]) -> tuple[str, ...]:
+    """What PyTorch's batch norms keep beside their statistics, which transformers misses where it is missing."""
+    end = ".running_var"
+    return tuple(f"{t.theirs.removesuffix(end)}.num_batches_tracked" for t in tensors if t.theirs.endswith(end))
 
 
 def load(
@@ -127,16 +143,20 @@ def load(
 
     Raises:
       FileError: a tensor is missing, unknown, of another shape, or no floating-point number.
+      RuleError: a pattern of `reset` matches no leaf.
     """
     names = _names(layout, where, file)
     wanted = tree.flatten(fresh)
+    for pattern in reset:
+        if not any(tree.matches(pattern, path) for path in wanted):
+            raise RuleError(f"reset rule {pattern!r} matches no parameter")
+    optional = _lacking(layout, names)
     leaves: dict[str, Any] = {}
     rows: list[Row] = []
     for tensor in layout.tensors:
         is_reset = [any(tree.matches(pattern, path) for pattern in reset) for path in tensor.ours]
-        lacking = [any(tree.matches(pattern, path) for pattern in layout.may_lack) for path in tensor.ours]
         source = names.pop(tensor.theirs, None)
-        if all(is_reset) or (source is None and all(lacking)):
+        if all(is_reset) or (source is None and optional.issuperset(tensor.ours)):
             leaves |= {path: wanted[path] for path in tensor.ours}
             rows += [Row(path, source or "", RESET, tuple(wanted[path].shape)) for path in tensor.ours]
             continue
@@ -163,7 +183,8 @@ def save(layout: Layout, variables: dict[str, Any]) -> dict[str, np.ndarray]:
       Name to contiguous array.
     """
     leaves = {path: np.asarray(leaf) for path, leaf in tree.flatten(variables).items()}
-    return {t.theirs: t.write([leaves[path] for path in t.ours]) for t in layout.tensors}
+    tensors = {t.theirs: t.write([leaves[path] for path in t.ours]) for t in layout.tensors}
+    return tensors | {name: np.zeros((), np.int64) for name in layout.counters}
 
 
 def _names(layout: Layout, where: Any, file: Mapping[str, Any]) -> dict[str, str]:
@@ -171,12 +192,22 @@ def _names(layout: Layout, where: Any, file: Mapping[str, Any]) -> dict[str, str
     names: dict[str, str] = {}
     for name in file:
         spelled = layout.spelled(name)
-        if any(tree.matches(pattern, spelled) for pattern in layout.buffers):
+        if spelled in layout.counters or any(tree.matches(pattern, spelled) for pattern in layout.buffers):
             continue
         if spelled in names:
             raise FileError(where, f"{names[spelled]!r} and {name!r} are two names of one tensor")
         names[spelled] = name
     return names
+
+
+def _lacking(layout: Layout, names: Mapping[str, str]) -> set[str]:
+    """The leaves of those patterns of `may_lack` of which the file holds nothing."""
+    found: set[str] = set()
+    for pattern in layout.may_lack:
+        of_pattern = [t for t in layout.tensors if any(tree.matches(pattern, path) for path in t.ours)]
+        if not any(tensor.theirs in names for tensor in of_pattern):
+            found |= {path for tensor in of_pattern for path in tensor.ours if tree.matches(pattern, path)}
+    return found
 
 
 def _read(
@@ -199,7 +230,9 @@ def _read(
             if tensor.resize is None or leaf.ndim != len(shape):
                 raise _misshapen(tensor, where, source, value, shapes)
             said, leaf = f"resized from {'×'.join(map(str, leaf.shape))}", tensor.resize(leaf, shape)
-        found.append((path, np.ascontiguousarray(leaf, np.float32), Row(path, source, said, shape)))
+        if leaf.shape != shape:
+            raise _misshapen(tensor, where, source, value, shapes)
+        found.append((path, np.asarray(leaf, np.float32, order="C"), Row(path, source, said, shape)))
     return found
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 
+from tlx import tree
 from tlx.errors import ConfigError, FileError
 from tlx.fields import check_fields
 from tlx.interop import layout as layouts
@@ -14,6 +15,7 @@ from tlx.interop.files import Checkpoint, open_checkpoint
 from tlx.interop.format import Format
 from tlx.interop.formats import FORMATS
 from tlx.interop.report import Report
+from tlx.models import stack
 from tlx.models.registry import MODELS, Model
 
 # A checkpoint without a head still needs a model with one; its outputs mean nothing until it is trained.
@@ -41,31 +43,40 @@ class Released:
 
         Args:
           model: the architecture with other settings, such as a dropout rate or an image size, or None for its own.
-          reset: patterns over our paths that keep fresh values, such as `params/head/.*`.
+          reset: patterns over our paths that keep fresh values, such as `params/head/.*`; blocks are named apart, also
+            where they are to be scanned.
 
         Returns:
           Float32 leaves, and what became of every tensor.
 
         Raises:
           FileError: the file does not hold what its config promises.
+          RuleError: a pattern matches no leaf.
         """
         model = model or self.model
+        if dict(model.settings).get("scan"):
+            loaded, report = self.load(resized(model, scan=False), reset)
+            return stack.stacked(loaded), report
         fresh = jax.eval_shape(model.init, 0)
         layout = self.format.layout(dict(model.settings), model.num_classes)
         if not self.has_head:
             reset = (*reset, "params/head/.*")
         loaded, report = layouts.load(layout, self.checkpoint.path, self.checkpoint.tensors, fresh, reset)
-        if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(loaded)):
-            values = jax.jit(model.init)(0)
-            loaded = jax.tree.map(lambda a, b: b if isinstance(a, jax.ShapeDtypeStruct) else a, loaded, values)
+        fresh_paths = [path for path, leaf in tree.flatten(loaded).items() if isinstance(leaf, jax.ShapeDtypeStruct)]
+        if fresh_paths:
+            # Compiled with these alone as its results, so that nothing else is drawn.
+            drawn = jax.jit(lambda: {path: tree.flatten(model.init(0))[path] for path in fresh_paths})()
+            loaded = tree.unflatten({**tree.flatten(loaded), **drawn})
         return loaded, report
 
 
-def recognise(path: Path | str) -> Released:
+def recognise(path: Path | str, name: str = "") -> Released:
     """What a checkpoint holds, by its own description.
 
     Args:
       path: a folder or file that `files.open_checkpoint` opens.
+      name: of the only format that may recognise it, as one that holds several models is of several formats; empty
+        for the first that does.
 
     Returns:
       The model it describes.
@@ -75,11 +86,11 @@ def recognise(path: Path | str) -> Released:
     """
     checkpoint = open_checkpoint(path)
     for format in FORMATS:
-        if format.recognises(checkpoint):
+        if name in ("", format.name) and format.recognises(checkpoint):
             return _described(checkpoint, format)
     kind = checkpoint.config.get("model_type") or checkpoint.config.get("architecture")
     what = f"a {kind!r} model" if isinstance(kind, str) else "these tensors"
-    known = ", ".join(format.name for format in FORMATS)
+    known = name or ", ".join(format.name for format in FORMATS)
     raise FileError(checkpoint.path, f"{what} is of no known architecture (one of {known})")
 
 

@@ -59,31 +59,24 @@ def save_released(
     folder = Path(folder).absolute()
     if format.config is None:
         raise FileError(folder, f"{format.name} is only read, not written")
-    if folder.exists():
-        raise FileError(folder, "exists already; delete it or choose another folder")
     tensors = _tensors(format, model, variables, with_head)
     shards = _shards(tensors, shard_bytes)
-    temporary = atomic.temporary_beside(folder)
-    try:
-        temporary.mkdir(parents=True)
+    places = {key: name for name, names in shards.items() for key in names}
+    with atomic.new_folder(folder) as temporary:
         for name, names in shards.items():
             save_file({key: tensors[key] for key in names}, temporary / name, metadata={"format": "pt"})
             # It is written for its owner alone, unlike all else.
             (temporary / name).chmod(0o644)
-        places = {key: name for name, names in shards.items() for key in names}
         if len(shards) > 1:
             total = sum(tensor.nbytes for tensor in tensors.values())
             index = {"metadata": {"total_size": total}, "weight_map": places}
             atomic.write_json(temporary / "model.safetensors.index.json", index)
-        atomic.write_json(temporary / "config.json", format.config(model))
+        for name, content in {"config.json": format.config(model), **format.beside(model)}.items():
+            (temporary / name).parent.mkdir(exist_ok=True)
+            atomic.write_json(temporary / name, content)
         for name in BESIDE:
             if beside and (beside / name).is_file():
                 shutil.copyfile(beside / name, temporary / name)
-        atomic.commit_folder(temporary, folder)
-    except OSError as error:
-        raise FileError(folder, f"could not be written: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return places
 
 
