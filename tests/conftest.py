@@ -1,5 +1,6 @@
 """Settings for every test: strict numerics, several simulated devices, prepared data."""
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,6 +8,9 @@ import jax
 import pytest
 
 from tlx.data.source import prepare
+
+# Half of what Linux allows by default.
+MOST_MAPS = 30_000
 
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -26,6 +30,16 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("digits", "mnist5k"):
         prepare(name, folder)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def few_programs() -> Iterator[None]:
+    """Each program is mapped into memory in pieces, of which a process may have no more than the system lets it."""
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and len(maps.read_bytes().splitlines()) > MOST_MAPS:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture(autouse=True, scope="module")

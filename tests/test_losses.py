@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tlx.losses import accuracy_and_loss, correct, cross_entropy
+from tlx.losses import UNSCORED, accuracy_and_loss, correct, cross_entropy, mean_scored, shares
 
 LOGITS = np.array([[2.0, -1.0, 0.5], [0.0, 0.0, 0.0], [-3.0, 4.0, 1.0], [1.0, 1.0, 7.0]], np.float32)
 LABELS = np.array([0, 2, 0, 2], np.int32)
@@ -89,3 +89,47 @@ def test_host_and_device_agree() -> None:
     logits, label = jnp.asarray(logits_NC), jnp.asarray(label_N)
     assert round(accuracy * 500) == int(jnp.sum(correct(logits, label)))
     assert loss == pytest.approx(float(jnp.mean(cross_entropy(logits, label))), rel=1e-5)
+
+
+# Labels of tokens
+
+TOKEN_LOGITS = np.stack([LOGITS, LOGITS[::-1] * 0.5])
+TOKEN_LABELS = np.array([[0, UNSCORED, 2, UNSCORED], [UNSCORED, UNSCORED, UNSCORED, 1]], np.int32)
+
+
+def test_the_mean_over_tokens_is_over_those_that_have_a_label() -> None:
+    smoothing = 0.1
+    scored = list(zip(*np.nonzero(TOKEN_LABELS != UNSCORED), strict=True))
+    expected = np.mean([by_hand(TOKEN_LOGITS[at], TOKEN_LABELS[at], smoothing) for at in scored])
+
+    def loss(logits: jax.Array, label: np.ndarray) -> jax.Array:
+        return mean_scored(cross_entropy(logits, jnp.asarray(label), smoothing), jnp.asarray(label))
+
+    value, grad = jax.value_and_grad(loss)(jnp.asarray(TOKEN_LOGITS), TOKEN_LABELS)
+    assert float(value) == pytest.approx(expected, rel=1e-6)
+    np.testing.assert_array_equal(np.any(grad != 0, axis=-1), TOKEN_LABELS != UNSCORED)
+    none, grad = jax.value_and_grad(loss)(jnp.asarray(TOKEN_LOGITS), np.full((2, 4), UNSCORED, np.int32))
+    assert none == 0.0 and not np.any(grad)
+
+
+def test_the_mean_over_examples_is_the_plain_one_to_the_last_bit() -> None:
+    value = jnp.asarray(np.random.default_rng(0).normal(size=1001), jnp.float32)
+    assert mean_scored(value, jnp.zeros(1001, jnp.int32)) == jnp.mean(value)
+
+
+def test_parts_count_by_their_labelled_tokens() -> None:
+    label_KBT = np.stack([TOKEN_LABELS[:1], TOKEN_LABELS[1:], np.full((1, 4), UNSCORED)])
+    np.testing.assert_allclose(shares(jnp.asarray(label_KBT)), [2 / 3, 1 / 3, 0.0], rtol=1e-6)
+    np.testing.assert_allclose(shares(jnp.asarray(label_KBT[2:])), [1.0])
+    over = jax.vmap(lambda label: shares(label[None], "d")[0], axis_name="d")
+    np.testing.assert_allclose(over(jnp.asarray(label_KBT)), [2 / 3, 1 / 3, 0.0], rtol=1e-6)
+    np.testing.assert_allclose(over(jnp.full((4, 1, 3), UNSCORED)), np.full(4, 0.25))
+
+
+def test_accuracy_and_loss_of_tokens_on_the_host() -> None:
+    accuracy, loss = accuracy_and_loss(TOKEN_LOGITS, TOKEN_LABELS)
+    scored = TOKEN_LABELS != UNSCORED
+    assert (accuracy, loss) == accuracy_and_loss(TOKEN_LOGITS[scored], TOKEN_LABELS[scored])
+    assert correct(jnp.asarray(TOKEN_LOGITS), jnp.asarray(TOKEN_LABELS)).shape == (2, 4)
+    with pytest.raises(ValueError, match="no token has a label"):
+        accuracy_and_loss(TOKEN_LOGITS, np.full((2, 4), UNSCORED))

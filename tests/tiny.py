@@ -47,8 +47,31 @@ TINY_MODELS = {
         {"vocab": 50, "positions": 16, "width": 16, "depth": 2, "heads": 2, "hidden": 32},
         input_shape=(6,),
     ),
+    "clip_vision": TinyModel(
+        {"patch": 4, "width": 16, "depth": 2, "heads": 2, "hidden": 32, "projection": 12},
+        input_shape=(8, 8, 3),
+    ),
+    "clip_text": TinyModel(
+        {
+            **{"vocab": 50, "positions": 16, "width": 16, "depth": 2, "heads": 2, "hidden": 32, "projection": 12},
+            **{"eos": 2, "pad": 0},
+        },
+        input_shape=(6,),
+    ),
+    "decoder": TinyModel(
+        {"vocab": 50, "positions": 16, "width": 16, "depth": 2, "heads": 4, "kv_heads": 2, "hidden": 32},
+        input_shape=(6,),
+    ),
     "resnet": TinyModel(
         {"depths": (1, 1), "width": 8, "stem": "small"},
+        input_shape=(8, 8, 3),
+    ),
+    "bit": TinyModel(
+        {"depths": (1, 1), "width": 8, "groups": 4},
+        input_shape=(16, 16, 3),
+    ),
+    "efficientnet": TinyModel(
+        {"depths": (1, 1), "widths": (8, 12), "stem": 8, "features": 16},
         input_shape=(8, 8, 3),
     ),
 }

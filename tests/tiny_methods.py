@@ -8,6 +8,7 @@ from tlx.models.registry import Model
 
 HEAD = "params/head/.*"
 ADAPTERS = "(params/head|adapters)/.*"
+CONVOLUTIONAL = ("resnet", "bit", "efficientnet")
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,17 @@ def last(model: Model) -> int:
 
 def has_dense_layers(model: str) -> bool:
     """Whether the model has dense layers below the head."""
-    return model != "resnet"
+    return model not in CONVOLUTIONAL
 
 
 def has_tokens(model: str) -> bool:
     """Whether the model is a transformer."""
-    return model != "resnet"
+    return model not in CONVOLUTIONAL
+
+
+def norms_below(model: Model) -> bool:
+    """Whether the first stage has a norm."""
+    return model.name not in ("vit", "bit", "clip_text", "decoder")
 
 
 TINY_METHODS = {
@@ -73,10 +79,11 @@ TINY_METHODS = {
         applies=has_dense_layers,
     ),
     "ia3": TinyMethod(lambda model: ADAPTERS, lambda model: 1),
-    "ssf": TinyMethod(lambda model: ADAPTERS, lambda model: 0),
+    # Tables of words and positions have no outputs of a layer to scale.
+    "ssf": TinyMethod(lambda model: ADAPTERS, lambda model: 1 if model.name in ("clip_text", "decoder") else 0),
     "houlsby": TinyMethod(
         lambda model: f"{ADAPTERS}|params/.*norm.*",
-        lambda model: 1 if model.name == "vit" else 0,
+        lambda model: 0 if norms_below(model) else 1,
         lambda model: {"reduction": 4, "std": 0.5},
     ),
     "pfeiffer": TinyMethod(lambda model: ADAPTERS, lambda model: 1, lambda model: {"reduction": 4, "std": 0.5}),
@@ -85,9 +92,15 @@ TINY_METHODS = {
     "compacter": TinyMethod(
         lambda model: f"{ADAPTERS}|params/.*norm.*",
         lambda model: 0,
-        # The shared factors lie outside the stages, so the cut is 0; in the ViT, only adapters move the first stage.
+        # The shared factors lie outside the stages, so the cut is 0; where the first stage has no norm, only adapters
+        # move it.
         lambda model: (
-            {"n": 2, "reduction": 4, "std": 0.3} | ({"target": "embed|.*/mlp"} if model.name == "vit" else {})
+            {"n": 2, "reduction": 4, "std": 0.3}
+            | (
+                {}
+                if norms_below(model)
+                else {"target": ("embed" if model.name == "vit" else "embed/dropout") + "|.*/mlp"}
+            )
         ),
     ),
     "freeze_first": TinyMethod(lambda model: f"params/({'|'.join(model.stages[1:])})/.*", lambda model: 1),
@@ -100,9 +113,13 @@ TINY_METHODS = {
     "surgical": TinyMethod(
         lambda model: "params/(block_0|head)/.*", lambda model: 1, lambda model: {"stage": "block_0"}
     ),
-    "bitfit": TinyMethod(lambda model: "params/(head/.*|.*/bias)", lambda model: 0),
+    "bitfit": TinyMethod(
+        lambda model: "params/(head/.*|.*/bias)",
+        # Their first stages have no biases.
+        lambda model: 1 if model.name in ("bit", "clip_text", "decoder") else 0,
+    ),
     "norm": TinyMethod(
-        lambda model: "params/(head/.*|.*norm.*/(scale|bias))", lambda model: 1 if model.name == "vit" else 0
+        lambda model: "params/(head/.*|.*norm.*/(scale|bias))", lambda model: 0 if norms_below(model) else 1
     ),
     "auto_rgn": TinyMethod(lambda model: "params/.*", lambda model: 0),
     "llrd": TinyMethod(lambda model: "params/.*", lambda model: 0),
@@ -129,7 +146,9 @@ TINY_METHODS = {
     "head2toe": TinyMethod(lambda model: "adapters/.*", last, lambda model: {"size": 24, "keep": 0.25}),
     # They train as `full` does and differ only in what is done with finished runs.
     **{
-        name: TinyMethod(lambda model: "params/.*", lambda model: 0, applies=lambda model: model == "vit")
+        name: TinyMethod(
+            lambda model: "params/.*", lambda model: 0, applies=lambda model: model in ("vit", "clip_vision")
+        )
         for name in ("wise_ft", "uniform_soup", "greedy_soup", "task_arithmetic", "ties", "dare")
     },
 }

@@ -78,6 +78,33 @@ def write_bytes(path: Path, data: bytes) -> None:
         _flush(path.parent)
 
 
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A folder to fill, which takes its name when the block ends, or leaves nothing behind.
+
+    Args:
+      folder: to make; its parents are made, too.
+
+    Yields:
+      The folder under another name.
+
+    Raises:
+      FileError: the name is taken, or the system refuses.
+    """
+    folder = Path(folder).absolute()
+    if folder.exists():
+        raise FileError(folder, "exists already; delete it or choose another folder")
+    temporary = temporary_beside(folder)
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        commit_folder(temporary, folder)
+    except OSError as error:
+        raise FileError(folder, f"could not be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
 def publish(path: Path, data: bytes) -> bool:
     """Put bytes in a file that must never change afterwards, however many processes try.
 

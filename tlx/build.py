@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 from tlx.adapt.registry import METHODS
 from tlx.config import INHERIT, INHERIT_NUMBER
 from tlx.optim import Optimizer
-from tlx.study.spec import ARMS, Entry, Execution, Recipe, Source, Study, Target
+from tlx.study.spec import ARMS, Entry, Execution, Recipe, Source, Study, Target, Text
 
 
 def build(config: ConfigDict, command: str) -> Study:
@@ -33,6 +33,7 @@ def build(config: ConfigDict, command: str) -> Study:
         execution=_execution(config),
         config=plain(config.to_dict()),
         command=command,
+        text=Text(**config.text.to_dict()),
     )
 
 

@@ -88,6 +88,10 @@ MESH: Fields = {
     "data": Field(-1, "devices the batch is split over; -1 for all", low=-1, high=100_000),
     "fsdp": Field(1, "devices each parameter is split over", low=1, high=100_000),
 }
+TEXT: Fields = {
+    "tokenizer": Field("", "tokenizer.json, vocab.txt or the folder of one; empty for that of a source's checkpoint"),
+    "length": Field(64, "tokens of every text; longer ones are cut, shorter ones filled up", low=1, high=100_000),
+}
 CHECKPOINT: Fields = {
     "every_seconds": Field(30.0, "unfinished work is saved at most this often; 0 after every call", low=0.0)
 }
@@ -98,7 +102,7 @@ TOP: Fields = {
     "compile": Field("jit", "how steps are compiled", choices=("jit", "pmap")),
     "artifacts": Field(False, "whether what each cell trained is kept, in WORKDIR/artifacts"),
 }
-BLOCKS: Mapping[str, Fields] = {"train": TRAIN, "plan": PLAN, "mesh": MESH, "checkpoint": CHECKPOINT}
+BLOCKS: Mapping[str, Fields] = {"train": TRAIN, "plan": PLAN, "mesh": MESH, "checkpoint": CHECKPOINT, "text": TEXT}
 NAMED: Mapping[str, Fields] = {"sources": SOURCE, "targets": TARGET, "adapt": ENTRY}
 KINDS = {"model": {name: kind.fields for name, kind in MODELS.items()}}
 METHOD_FIELDS = {name: method.fields for name, method in METHODS.items()}

@@ -26,7 +26,7 @@ def activations(
     Args:
       adapted: the model and its method; everything below `depth` is frozen.
       variables: parameters, adapters and statistics.
-      x_N: inputs of the model, [examples, ...]; images as bytes.
+      x_N: inputs of the model, [examples, ...]; images as bytes, or token ids.
       depth: index of the first stage that is not run.
       placement: the devices.
       programs: shared with every run.

@@ -1,23 +1,26 @@
-"""Losses and scores of single-label classification."""
+"""Losses and scores of single-label classification, of examples or of every token."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-# Shape suffixes: B examples, C classes.
+# Shape suffixes: B examples, T tokens, C classes, K parts of a batch.
+
+# The label of a position that has none, such as padding or a word that is not masked.
+UNSCORED = -1
 
 
 def cross_entropy(logits_BC: jax.Array, label_B: jax.Array, smoothing: jax.Array | float = 0.0) -> jax.Array:
     """Softmax cross-entropy against smoothed labels.
 
     Args:
-      logits_BC: unnormalised log-probabilities, [examples, classes].
-      label_B: integer classes, [examples].
+      logits_BC: unnormalised log-probabilities, [examples, classes], or with axes between.
+      label_B: integer classes, [examples], or with as many axes more.
       smoothing: share of the target mass spread evenly over all classes, 0 to 1; may be traced.
 
     Returns:
-      Nats per example, [examples].
+      Nats per label, in its shape; for a negative label no meaning.
 
     Source: Szegedy et al. (2016), section 7.
     """
@@ -25,6 +28,39 @@ def cross_entropy(logits_BC: jax.Array, label_B: jax.Array, smoothing: jax.Array
     hot_BC = jax.nn.one_hot(label_B, classes, dtype=logits_BC.dtype)
     target_BC = hot_BC * (1.0 - smoothing) + smoothing / classes
     return optax.softmax_cross_entropy(logits_BC, target_BC)
+
+
+def mean_scored(value: jax.Array, label: jax.Array) -> jax.Array:
+    """The mean over examples, or over the tokens that have a label.
+
+    Args:
+      value: one number for each label.
+      label: [B], all of which count, or [B, T], `UNSCORED` where a token does not.
+
+    Returns:
+      A scalar; 0 if no token counts.
+    """
+    if label.ndim == 1:
+        return jnp.mean(value)
+    scored = label != UNSCORED
+    return jnp.sum(jnp.where(scored, value, 0.0)) / jnp.maximum(jnp.sum(scored), 1).astype(value.dtype)
+
+
+def shares(label_K: jax.Array, axis: str | None = None) -> jax.Array:
+    """What each part of a batch contributes to the mean over the labelled tokens of all parts.
+
+    Args:
+      label_K: labels of the parts, [K, B, T].
+      axis: name of the device axis that the parts are on besides, or None.
+
+    Returns:
+      Weights [K] of the parts' own means that sum to 1 over all parts; equal ones where no token has a label.
+    """
+    count_K = jnp.sum(label_K != UNSCORED, axis=tuple(range(1, label_K.ndim))).astype(jnp.float32)
+    total, parts = jnp.sum(count_K), jnp.float32(len(label_K))
+    if axis is not None:
+        total, parts = jax.lax.psum((total, parts), axis)
+    return jnp.where(total > 0, count_K / jnp.maximum(total, 1.0), 1.0 / parts)
 
 
 def correct(logits_BC: jax.Array, label_B: jax.Array) -> jax.Array:
@@ -36,12 +72,19 @@ def accuracy_and_loss(logits_NC: np.ndarray, label_N: np.ndarray) -> tuple[float
     """Accuracy and mean cross-entropy of predictions already on the host.
 
     Args:
-      logits_NC: [examples, classes].
-      label_N: [examples].
+      logits_NC: [examples, classes], or [examples, tokens, classes].
+      label_N: [examples], or [examples, tokens] with `UNSCORED` where a token does not count.
 
     Returns:
-      Share of examples whose highest logit is the label's, and nats per example.
+      Share of labels that have the highest logit, and nats per label.
+
+    Raises:
+      ValueError: no token has a label.
     """
+    if label_N.ndim > 1:
+        logits_NC, label_N = logits_NC[label_N != UNSCORED], label_N[label_N != UNSCORED]
+        if not len(label_N):
+            raise ValueError("no token has a label")
     shifted_NC = logits_NC.astype(np.float64) - logits_NC.max(axis=-1, keepdims=True)
     logsum_N = np.log(np.exp(shifted_NC).sum(axis=-1))
     loss_N = logsum_N - shifted_NC[np.arange(len(label_N)), label_N]

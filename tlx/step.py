@@ -10,7 +10,7 @@ from einops import rearrange
 
 from tlx.adapt.adapted import Adapted
 from tlx.adapt.hooks import Moment
-from tlx.losses import cross_entropy
+from tlx.losses import cross_entropy, mean_scored, shares
 from tlx.models.registry import MODELS
 from tlx.optim import Optimizer, make_optimizer, make_schedule, set_hyper
 from tlx.partition import combine, trainable_labels
@@ -105,7 +105,7 @@ def train_step(
       task: what is run.
       state: before the step.
       frozen: the leaves that do not move.
-      batch: `input` [B, ...] for stage `task.first`, `label` [B].
+      batch: `input` [B, ...] for stage `task.first`, `label` [B], or [B, T] where tokens have labels.
       axis: name of the device axis to average over under `pmap`, or None.
 
     Returns:
@@ -114,7 +114,7 @@ def train_step(
     """
     loss, stats, grads = _gradients(task, state, frozen, batch, axis)
     if axis is not None:
-        loss, stats, grads = jax.lax.pmean((loss, stats, grads), axis)
+        loss, stats, grads = _over_devices(batch["label"], axis, loss, stats, grads)
     rate = state.hyper.learning_rate * task.lr_factor(state.step)
     opt_state = set_hyper(state.opt_state, rate, state.hyper.weight_decay)
     updates, opt_state = task.transformation().update(grads, opt_state, state.trainable)
@@ -141,19 +141,34 @@ def _gradients(
         (loss, stats), grads = of_loss(task, state.trainable, state.stats, frozen, batch, state.hyper, key, axis)
         return loss, stats, grads
 
+    # Neighbours go to different parts, so that each device keeps its own examples.
+    split = jax.tree.map(lambda leaf: rearrange(leaf, "(b k) ... -> k b ...", k=parts), batch)
+    share_K = shares(split["label"]) if batch["label"].ndim > 1 else None
+
     def add(carry: Any, part: Any) -> tuple[Any, None]:
         total, stats, sums = carry
         some, i = part
         rng = jax.random.fold_in(key, i)
         (loss, stats), grads = of_loss(task, state.trainable, stats, frozen, some, state.hyper, rng, axis)
-        return (total + loss / parts, stats, jax.tree.map(lambda s, g: s + g / parts, sums, grads)), None
+        loss, grads = jax.tree.map(lambda x: x / parts if share_K is None else x * share_K[i], (loss, grads))
+        return (total + loss, stats, jax.tree.map(jnp.add, sums, grads)), None
 
-    # Neighbours go to different parts, so that each device keeps its own examples.
-    split = jax.tree.map(lambda leaf: rearrange(leaf, "(b k) ... -> k b ...", k=parts), batch)
     start = (jnp.zeros(()), state.stats, jax.tree.map(jnp.zeros_like, state.trainable))
     unroll = not MODELS[task.adapted.model.name].loops_on_cpu and jax.default_backend() == "cpu"
     (loss, stats, grads), _ = jax.lax.scan(add, start, (split, jnp.arange(parts)), unroll=unroll or 1)
     return loss, stats, grads
+
+
+def _over_devices(
+    label: jax.Array, axis: str, loss: jax.Array, stats: dict[str, Any], grads: dict[str, Any]
+) -> tuple[jax.Array, dict[str, Any], dict[str, Any]]:
+    """Means over the devices; where tokens have labels, each device counts by how many of its own do."""
+    if label.ndim == 1:
+        means: tuple[jax.Array, dict[str, Any], dict[str, Any]] = jax.lax.pmean((loss, stats, grads), axis)
+        return means
+    share = shares(label[None], axis)[0]
+    loss, grads = jax.lax.psum(jax.tree.map(lambda x: x * share, (loss, grads)), axis)
+    return loss, jax.lax.pmean(stats, axis), grads
 
 
 def _loss(
@@ -174,10 +189,10 @@ def _loss(
     penalties = [(method.penalty, own) for method, own in adapted.parts if method.penalty]
     if not penalties:
         logits_BC, stats = adapted.apply(variables, batch["input"], first=task.first, **settings)
-        return jnp.mean(cross_entropy(logits_BC, batch["label"], hyper.label_smoothing)), stats
+        return mean_scored(cross_entropy(logits_BC, batch["label"], hyper.label_smoothing), batch["label"]), stats
     features, stats = adapted.apply(variables, batch["input"], first=task.first, last=head, **settings)
     logits_BC, _ = adapted.apply(variables, features, first=head, **settings)
-    loss = jnp.mean(cross_entropy(logits_BC, batch["label"], hyper.label_smoothing))
+    loss = mean_scored(cross_entropy(logits_BC, batch["label"], hyper.label_smoothing), batch["label"])
     labels = adapted.labels(task.phase)
     moment = Moment(adapted.model, variables, labels, batch, task.first, features, logits_BC)
     for penalty, own in penalties:
@@ -188,6 +203,6 @@ def _loss(
 def predict(
     task: Task, trainable: dict[str, Any], frozen: dict[str, Any], stats: dict[str, Any], x: Any, scale: Any
 ) -> jax.Array:
-    """Logits [B, C] of the adapted model for inputs of stage `task.first`, in evaluation mode."""
+    """Logits [B, C], or [B, T, C], of the adapted model for inputs of stage `task.first`, in evaluation mode."""
     logits_BC, _ = task.adapted.apply(combine(trainable, frozen, stats), x, first=task.first, train=False, scale=scale)
     return logits_BC

@@ -153,7 +153,7 @@ def test_what_is_kept_of_every_cell_scores_what_its_record_says(finished: Finish
     assert {path.name for path in (finished.work / "artifacts").iterdir()} == {record["id"] for record in records}
     for record in records:
         kept = finished.kept(record["cell"]["entry"], record["cell"]["seed"])
-        logits_NC = predictor(kept.adapted)(kept.variables, test.image_NHWC)
+        logits_NC = predictor(kept.adapted)(kept.variables, test.input_N)
         correct = int(np.sum(np.argmax(logits_NC, axis=1) == test.label_N))
         assert correct == record["result"]["test_correct"], record["cell"]["entry"]
         picked = jax.nn.log_softmax(logits_NC)[np.arange(len(test.label_N)), test.label_N]
@@ -183,7 +183,7 @@ def test_a_combination_is_what_is_kept_and_scored(finished: Finished) -> None:
         assert max(float(np.abs(low[path] - high[path]).max()) for path in mean) > 5e-3
     data = finished.context.targets["digits"].validation
     kept, record = finished.kept("mean", 0), finished.record("mean", 0)
-    logits_NC = predictor(kept.adapted)(kept.variables, data.image_NHWC)
+    logits_NC = predictor(kept.adapted)(kept.variables, data.input_N)
     accuracy = float(np.mean(np.argmax(logits_NC, axis=1) == data.label_N))
     assert record["result"]["val_accuracy"] == pytest.approx(accuracy)
     # Its trials are the runs themselves.
@@ -288,7 +288,7 @@ def test_a_mask_is_made_from_the_labels_of_its_own_cell(finished: Finished) -> N
             return jax.nn.log_softmax(logits)[label]
 
         each = jax.jit(jax.vmap(jax.grad(log_probability), (None, None, 0, 0)))
-        gradient = each(body, head, jnp.asarray(data.image_NHWC[index_N]), jnp.asarray(data.label_N[index_N]))
+        gradient = each(body, head, jnp.asarray(data.input_N[index_N]), jnp.asarray(data.label_N[index_N]))
         fisher = np.concatenate(
             [np.mean(np.asarray(leaf) ** 2, axis=0).ravel() for _, leaf in sorted(tree.flatten(gradient).items())]
         )

@@ -163,7 +163,7 @@ class Adapted:
         """The forward pass through stages `first` to `last`.
 
         Args:
-          variables: parameters, adapters and statistics.
+          variables: parameters, adapters and statistics; with a `cache`, be it empty, a decoder keeps keys and values.
           x: images [B, H, W, C] in [-1, 1], token ids [B, T], or the output of stage `first - 1`.
           first: index of the first stage.
           last: index after the last stage, or None for all.
@@ -174,7 +174,8 @@ class Adapted:
           axis: name of the device axis whose parts make up one batch under `pmap`, or None.
 
         Returns:
-          The last stage's output, and the running statistics a training step updated, `{}` for none.
+          The last stage's output, and what changed: the running statistics a training step updated, and the `cache`
+          where the variables have one; `{}` for nothing.
         """
         last = len(self.model.stages) if last is None else last
         for method, settings in self.parts:
@@ -182,7 +183,7 @@ class Adapted:
                 variables = method.rewrite(settings, variables, scale)
         run = functools.partial(passing.run, self.model, self.parts, variables, scale=scale)
         if not train:
-            return run(x, first, last)[0], {}
+            return run(x, first, last)
         cut = min(max(first, self.cut(phase)), last)
         if first < cut:
             x, _ = run(x, first, cut)

@@ -36,6 +36,21 @@ class Anatomy:
         """Shapes and dtypes of what each stage hands on, for one example."""
         return _outputs(self.model)
 
+    def idle_above(self, path: str, depth: int) -> bool:
+        """Whether no stage from `depth` on reads a leaf."""
+        shared = self.model.kind.shared(dict(self.model.settings))
+        below = stage_of(path, self.stages[:depth]) is not None
+        return below and not any(tree.matches(pattern, path) for pattern in shared)
+
+    def check_pooled(self) -> None:
+        """Whether the features that enter the head are one vector for each example.
+
+        Raises:
+          ConfigError: of the field `name`, as the method needs them to be.
+        """
+        if self.outputs[-2].ndim != 2:
+            raise ConfigError("name", f"the method needs one prediction an example, {self.model.name!r} makes more")
+
     def role(self, name: str, given: str, field: str = "target") -> str:
         """The pattern for a role, as given or as the model declares it.
 

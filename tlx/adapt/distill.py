@@ -1,6 +1,6 @@
 """Distillation from the source model: what it said of an input, or the features it saw, is kept.
 
-Shape suffixes: B examples, D features, C classes of the source.
+Shape suffixes: B examples, D features, C classes of the source. Heads that read every token have an axis more.
 """
 
 from dataclasses import replace
@@ -14,6 +14,7 @@ from tlx.adapt.hooks import Moment
 from tlx.adapt.method import EVERYTHING, Defaults, Method, Settings
 from tlx.errors import ConfigError
 from tlx.fields import Field
+from tlx.losses import mean_scored
 from tlx.models.registry import Model
 from tlx.partition import Rules
 
@@ -45,11 +46,11 @@ def grow(settings: Settings, base: Base, key: jax.Array) -> dict[str, Any]:
     return found
 
 
-def _head(model: Model, leaves: dict[str, Any], features: Any) -> jax.Array:
-    """Logits [B, C] of a head with other classes than the model's."""
+def _head(model: Model, params: dict[str, Any], leaves: dict[str, Any], features: Any) -> jax.Array:
+    """Logits [B, C] of a head with other classes than the model's; `params` holds what it may share with the rest."""
     last = len(model.stages)
     module = replace(model, num_classes=leaves["bias"].shape[-1]).module
-    logits_BC: Any = module.apply({"params": {"head": leaves}}, features, last - 1, last)
+    logits_BC: Any = module.apply({"params": {**params, "head": leaves}}, features, last - 1, last)
     return jnp.asarray(logits_BC)
 
 
@@ -62,7 +63,7 @@ def penalty(settings: Settings, moment: Moment) -> jax.Array:
 
     Returns:
       `logit · T² · KL(teacher ‖ student)` in nats, both softened by T, plus `feature` times the mean squared
-      difference of what enters the head; means over the batch.
+      difference of what enters the head; means over the batch, or over the tokens that have a label.
 
     Source: Hinton et al. (2015), section 2, for the divergence; Li and Hoiem (2016), equation 2, for the student's own
       copy of the source's head; Romero et al. (2015), equation 3, for the features, here those before the head, without
@@ -74,13 +75,18 @@ def penalty(settings: Settings, moment: Moment) -> jax.Array:
     total = jnp.zeros(())
     if settings["logit"]:
         t = settings["temperature"]
-        said_BC = _head(moment.model, teacher["params"]["head"], features_BD) / t
-        says_BC = _head(moment.model, moment.variables["adapters"]["source_head"], moment.features) / t
+        own, copy = moment.variables["params"], moment.variables["adapters"]["source_head"]
+        said_BC = _head(moment.model, teacher["params"], teacher["params"]["head"], features_BD) / t
+        says_BC = _head(moment.model, own, copy, moment.features) / t
         log_p_BC, log_q_BC = jax.nn.log_softmax(jax.lax.stop_gradient(said_BC)), jax.nn.log_softmax(says_BC)
         divergence_B = jnp.sum(jnp.exp(log_p_BC) * (log_p_BC - log_q_BC), axis=-1)
-        total = total + settings["logit"] * t**2 * jnp.mean(divergence_B)
+        total = total + settings["logit"] * t**2 * mean_scored(divergence_B, moment.batch["label"])
     if settings["feature"]:
-        total = total + settings["feature"] * jnp.mean(jnp.square(moment.features - features_BD))
+        square_BD = jnp.square(moment.features - features_BD)
+        label = moment.batch["label"]
+        # The mean over all numbers at once where all count, as rounding depends on the order.
+        mean = jnp.mean(square_BD) if label.ndim == 1 else mean_scored(jnp.mean(square_BD, axis=-1), label)
+        total = total + settings["feature"] * mean
     return total
 
 

@@ -42,7 +42,7 @@ def calibrate(settings: Settings, calibration: Calibration) -> dict[str, Any]:
 
     Args:
       settings: not used.
-      calibration: the source's examples; their labels are not read.
+      calibration: the source's examples; of their labels, only which tokens have any is read.
 
     Returns:
       The new `fisher`: the diagonal over the leaves of the anchor, labels drawn from the source model.
@@ -60,7 +60,11 @@ def calibrate(settings: Settings, calibration: Calibration) -> dict[str, Any]:
 
     draw = jax.jit(lambda key, x: jax.random.categorical(key, logits(reference["anchor"], x)))
     keys = jax.random.split(calibration.key, len(calibration.batches))
-    batches = [(x, draw(key, x)) for key, (x, _) in zip(keys, calibration.batches, strict=True)]
+    pairs = zip(keys, calibration.batches, strict=True)
+    # Tokens that have no label get none.
+    batches = [
+        (x, jnp.where(label < 0, label, draw(key, x)) if label.ndim > 1 else draw(key, x)) for key, (x, label) in pairs
+    ]
     return {"reference": {"fisher": diagonal_fisher(logits, reference["anchor"], batches)}}
 
 

@@ -25,10 +25,10 @@ def diagonal_fisher(logits: Callable[[Any, Any], jax.Array], leaves: Any, batche
     Args:
       logits: `(leaves, x)` to logits [M, C].
       leaves: nested dict of arrays that the gradient is taken of.
-      batches: inputs [B, ...] and integer labels [B]; at least one example.
+      batches: inputs [B, ...] and integer labels [B], or [B, T] where tokens have labels; at least one example.
 
     Returns:
-      A tree like `leaves`, float32, F = (1/N) Σ (∂ log p(y|x) / ∂θ)².
+      A tree like `leaves`, float32, F = (1/N) Σ (∂ log p(y|x) / ∂θ)²; an example's tokens are taken together.
 
     Source: Kirkpatrick et al. (2017), who draw the labels from the model, and Sung et al. (2021), who take the true
       ones. That is the caller's choice.
@@ -37,7 +37,11 @@ def diagonal_fisher(logits: Callable[[Any, Any], jax.Array], leaves: Any, batche
     at_once = max(1, min(MOST_EXAMPLES, MOST_NUMBERS // tree.count(leaves), largest))
 
     def squares(leaves: Any, x: jax.Array, label: jax.Array) -> Any:
-        grads = jax.grad(lambda leaves: -cross_entropy(logits(leaves, x[None]), label[None])[0])(leaves)
+        def unlikely(leaves: Any) -> jax.Array:
+            # A label of no class has no target mass, so tokens without one add nothing.
+            return -jnp.sum(cross_entropy(logits(leaves, x[None]), label[None])[0])
+
+        grads = jax.grad(unlikely)(leaves)
         return jax.tree.map(lambda grad: jnp.square(grad.astype(jnp.float32)), grads)
 
     @jax.jit

@@ -38,7 +38,11 @@ def grow(settings: Settings, base: Base, key: jax.Array) -> dict[str, Any]:
 
     Returns:
       The leaves.
+
+    Raises:
+      ConfigError: the model makes more than one prediction an example.
     """
+    base.anatomy.check_pooled()
     shape = (sum(_sizes(settings, base.anatomy)), base.anatomy.model.num_classes)
     kernel_FL = 0.02 * jax.random.normal(key, shape, jnp.float32)
     return {"adapters": {"head": {"head2toe": {"kernel": kernel_FL, "bias": jnp.zeros(shape[1])}}}}

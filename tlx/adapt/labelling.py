@@ -7,10 +7,10 @@ from typing import Any
 from tlx import tree
 from tlx.adapt.anatomy import Anatomy
 from tlx.adapt.hooks import Phase
-from tlx.adapt.method import Method
+from tlx.adapt.method import HEAD, Method
 from tlx.errors import ConfigError, RuleError, suggest
 from tlx.models.registry import Model
-from tlx.partition import FROZEN, label_tree
+from tlx.partition import FROZEN, Rules, label_tree
 
 # A label that says more than these wins over them where methods are composed.
 GENERIC = ("train", "head", "adapter")
@@ -44,13 +44,20 @@ def label_parts(
         with blamed_on_part(method.name if i else ""):
             try:
                 leaves = tree.unflatten(dict.fromkeys([*params, *adapters], 0))
-                labels = label_tree(method.rules(settings, anatomy), leaves)
+                labels = label_tree(_for_model(method.rules(settings, anatomy), params), leaves)
             except RuleError as error:
                 raise blame(error, settings, anatomy.model) from None
         for path, label in labels.items():
             only_names = i > 0 and method.modifies and path not in adapters
             (named if only_names else found).setdefault(path, []).append(label)
     return {path: _strongest(claims, named.get(path, [])) for path, claims in sorted(found.items())}
+
+
+def _for_model(rules: Rules, params: Sequence[str]) -> Rules:
+    """The rules, less that of a head where the table of words is the head."""
+    if any(path.startswith("params/head/") for path in params):
+        return rules
+    return [rule for rule in rules if rule != HEAD]
 
 
 def _strongest(claims: list[str], names: list[str]) -> str:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from tlx import tree
 from tlx.adapt import tokens
+from tlx.adapt.anatomy import Anatomy
 from tlx.adapt.hooks import Pass
 from tlx.adapt.method import ADAPTERS, Defaults, Interceptor, Method, Settings
 from tlx.errors import ConfigError
@@ -86,7 +87,8 @@ def interceptor(settings: Settings, context: Pass) -> Interceptor:
       `side` [B, T, E]. The model's leaves are only read forwards: what is trained comes after all of them.
 
     Raises:
-      ConfigError: the model has no attention, or the reduction does not divide its width.
+      ConfigError: the model has no attention, computes some tokens only, or makes more than one prediction an
+        example, or the reduction does not divide its width.
 
     Source: Sung et al. (2022), section 3.2: h_i = block_i(μ_i·down_i(x_i) + (1 - μ_i)·h_(i-1)) with
       μ_i = sigmoid(gate / 0.1), h_0 = down_0(embedding), and the head on up(h_L). The blocks are drawn afresh, where
@@ -94,7 +96,10 @@ def interceptor(settings: Settings, context: Pass) -> Interceptor:
       number of the model's heads.
     """
     model = context.model
+    tokens.role(model, "tokens")
     blocks = tokens.role(model, "blocks") if tokens.role(model, "attention") else ""
+    tokens.check_whole(model)
+    Anatomy(model).check_pooled()
     first, pool, heads = model.stages[0], model.stages[-2], dict(model.settings)["heads"]
 
     def climb(
@@ -117,7 +122,7 @@ def interceptor(settings: Settings, context: Pass) -> Interceptor:
         if path == pool:
             flow, side_BTE = args[0]["base"], args[0]["side"]
             base_BD = layer(flow, *args[1:], **kwargs)
-            exit_ = Exit(base_BD.shape[-1], model.kind.class_tokens > 0, parent=None)
+            exit_ = Exit(base_BD.shape[-1], model.class_tokens > 0, parent=None)
             side_BD = _run(module, exit_, side_BTE, _mask(flow))
             share = jnp.asarray(context.scale, base_BD.dtype)
             return (1.0 - share) * base_BD + share * side_BD

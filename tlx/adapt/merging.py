@@ -94,6 +94,8 @@ def _check(method: Method, settings: Settings, adapted: Adapted) -> None:
     adds = method.around or method.rewrite or _paths(method, settings, adapted)
     if adds and not method.merge:
         raise ConfigError("name", f"{method.name!r} cannot be merged: it adds what a plain model has no place for")
+    if adds and method.interceptor and not adapted.model.kind.folds:
+        raise ConfigError("name", f"{method.name!r} cannot be merged: {adapted.model.name!r} standardises its kernels")
 
 
 def _paths(method: Method, settings: Settings, adapted: Adapted) -> list[str]:

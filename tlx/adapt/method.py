@@ -95,6 +95,7 @@ class Method:
     starts_elsewhere: str = ""
 
 
-HEAD_ONLY: Rules = (("params/head/.*", "head"), ("params/.*", "frozen"))
+HEAD = ("params/head/.*", "head")
+HEAD_ONLY: Rules = (HEAD, ("params/.*", "frozen"))
 ADAPTERS: Rules = (("adapters/.*", "adapter"), *HEAD_ONLY)
-EVERYTHING: Rules = (("params/head/.*", "head"), ("params/.*", "train"))
+EVERYTHING: Rules = (HEAD, ("params/.*", "train"))

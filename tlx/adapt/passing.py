@@ -12,9 +12,10 @@ import jax.numpy as jnp
 from tlx import tree
 from tlx.adapt.hooks import Pass
 from tlx.adapt.method import Interceptor, Method
+from tlx.errors import ConfigError
 from tlx.models.registry import Model
 
-COLLECTIONS = ("params", "adapters", "batch_stats")
+COLLECTIONS = ("params", "adapters", "batch_stats", "cache")
 
 
 def run(
@@ -36,7 +37,7 @@ def run(
     Args:
       model: the architecture.
       parts: the methods and their settings.
-      variables: all leaves.
+      variables: all leaves; with a `cache` among them, be it empty, keys and values of attention are kept.
       x: what flows into stage `first`.
       first: index of the first stage.
       last: index after the last one.
@@ -47,10 +48,16 @@ def run(
       axis: name of the device axis whose parts make up one batch under `pmap`, or None.
 
     Returns:
-      What flows out, and the updated statistics.
+      What flows out, and the updated statistics and cache.
+
+    Raises:
+      ConfigError: there is a cache, but a method has a network of its own that needs all tokens at once.
     """
     leaves = {key: variables[key] for key in COLLECTIONS if key in variables}
     context = Pass(model, scale, leaves.get("adapters", {}), train)
+    if "cache" in variables and (names := [method.name for method, _ in parts if method.around or method.alone]):
+        raise ConfigError("name", f"{names[0]!r} reads all tokens at once, which cannot be done with a cache")
+    mutable = [name for name, is_changed in (("batch_stats", updating), ("cache", "cache" in variables)) if is_changed]
     # All are made before any is in force: making one may look at the model, which must then be the plain one.
     wrappers = [method.around(settings, context) for method, settings in parts if method.around]
     interceptors = [method.interceptor(settings, context) for method, settings in parts if method.interceptor]
@@ -66,10 +73,11 @@ def run(
         with ExitStack() as stack:
             for interceptor in interceptors:
                 stack.enter_context(nn.intercept_methods(interceptor))
-            if not updating:
+            if not mutable:
                 return model.module.apply(leaves, x, first, last, **settings_of)
-            out, new = model.module.apply(leaves, x, first, last, mutable=["batch_stats"], **settings_of)
-        changed.update({path: leaf for path, leaf in tree.flatten(dict(new)).items() if path in updating})
+            out, new = model.module.apply(leaves, x, first, last, mutable=mutable, **settings_of)
+        found = tree.flatten(dict(new)).items()
+        changed.update({path: leaf for path, leaf in found if path in updating or path.startswith("cache/")})
         leaves = {**leaves, **new}
         return out
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from tlx import tree
 from tlx.adapt import tokens
+from tlx.adapt.anatomy import Anatomy
 from tlx.adapt.hooks import Pass
 from tlx.adapt.method import ADAPTERS, Defaults, Interceptor, Method, Settings
 from tlx.errors import ConfigError
@@ -49,6 +50,10 @@ def interceptor(settings: Settings, context: Pass) -> Interceptor:
     model, length = context.model, settings["length"]
     first, pool = model.stages[0], model.stages[-2]
     sequence = tokens.role(model, "tokens")
+    if settings["pool"] == "class":
+        tokens.check_whole(model)
+    else:
+        Anatomy(model).check_pooled()
 
     def join(
         layer: Callable[..., Any],

@@ -40,6 +40,7 @@ def grow(settings: Settings, base: Base, key: jax.Array) -> dict[str, Any]:
       ConfigError: there are fewer stages before the pooling.
     """
     anatomy = base.anatomy
+    anatomy.check_pooled()
     copied = _copied(settings, anatomy)
 
     def copy(collection: str) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from tlx.adapt.hooks import Pass
 from tlx.adapt.method import Interceptor, Settings
 from tlx.errors import ConfigError
 from tlx.fields import Field
+from tlx.models.conv import convolve
 from tlx.models.registry import Model
 
 LAYERS = (nn.Dense, nn.DenseGeneral, nn.Conv, nn.Embed)
@@ -202,7 +203,7 @@ def _convolved(module: nn.Conv, x: jax.Array, a: jax.Array) -> jax.Array:
     axes = " ".join(f"s{i}" for i in range(spatial))
     flat, batch = pack([x], f"* {axes} c")
     letters = "DHW"[-spatial:]
-    y = jax.lax.conv_general_dilated(
+    y = convolve(
         flat,
         a,
         window_strides=each(module.strides),

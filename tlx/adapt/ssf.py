@@ -14,6 +14,7 @@ from tlx import tree
 from tlx.adapt.hooks import Pass
 from tlx.adapt.method import ADAPTERS, Defaults, Interceptor, Method, Settings
 from tlx.fields import Field
+from tlx.models.norms import RMSNorm
 
 FIELDS = {
     "target": Field(".*", "regular expression over paths of dense, convolutional and norm layers; never the head"),
@@ -50,7 +51,7 @@ def interceptor(settings: Settings, context: Pass) -> Interceptor:
     ) -> Any:
         module = call.module
         y = layer(*args, **kwargs)
-        is_target = isinstance(module, nn.Dense | nn.Conv | nn.LayerNorm | nn.BatchNorm)
+        is_target = isinstance(module, nn.Dense | nn.Conv | nn.LayerNorm | nn.BatchNorm | nn.GroupNorm | RMSNorm)
         if not is_target or call.method_name != "__call__" or module.path[0] == head:
             return y
         if not tree.matches(settings["target"], "/".join(module.path)):
@@ -64,7 +65,7 @@ def interceptor(settings: Settings, context: Pass) -> Interceptor:
 
         factor_C = 1.0 + context.scale * (around(1.0, "ssf_scale") - 1.0)
         y = y * jnp.broadcast_to(factor_C.astype(y.dtype), y.shape)
-        if not module.use_bias:
+        if not getattr(module, "use_bias", False):
             return y
         shift_C = context.scale * around(0.0, "ssf_shift")
         return y + jnp.broadcast_to(shift_C.astype(y.dtype), y.shape)

@@ -25,8 +25,19 @@ def role(model: Model, name: str) -> str:
       ConfigError: of the field `name`, as the model works on no tokens.
     """
     if name not in model.targets:
-        raise ConfigError("name", f"the method needs a model that works on tokens, which {model.name!r} does not")
+        why = ", as trim leaves its last block one" if dict(model.settings).get("trim") else ""
+        raise ConfigError("name", f"the method needs a model that works on tokens, which {model.name!r} does not{why}")
     return model.targets[name]
+
+
+def check_whole(model: Model) -> None:
+    """Whether all tokens come out of the last block, for methods that read others than the first.
+
+    Raises:
+      ConfigError: of the field `name`.
+    """
+    if dict(model.settings).get("first_only"):
+        raise ConfigError("name", "the method needs all tokens of the last block; set the model's first_only to false")
 
 
 def check_room(model: Model, length: int, tokens: int) -> None:
@@ -78,15 +89,17 @@ def each(x_PD: jax.Array, like_BTD: jax.Array) -> jax.Array:
 
 
 def inserted(flow: Flow, x_BPD: jax.Array, at: int) -> Flow:
-    """What flows with vectors put before token `at`; every token may attend to them."""
+    """What flows with vectors put before token `at`; every token may attend to them, and their position is 0."""
 
     def put(old: jax.Array, new: jax.Array) -> jax.Array:
         return jnp.concatenate([old[:, :at], new, old[:, at:]], axis=1)
 
     if not isinstance(flow, dict):
         return put(flow, x_BPD)
-    mask_BP = jnp.ones(x_BPD.shape[:2], flow["mask"].dtype)
-    return {**flow, "hidden": put(flow["hidden"], x_BPD), "mask": put(flow["mask"], mask_BP)}
+    joining = {"hidden": x_BPD, "mask": jnp.ones(x_BPD.shape[:2], flow["mask"].dtype)}
+    if "position" in flow:
+        joining["position"] = jnp.zeros(x_BPD.shape[:2], flow["position"].dtype)
+    return {**flow, **{name: put(flow[name], new) for name, new in joining.items()}}
 
 
 def without(flow: Flow, at: int, count: int) -> Flow:

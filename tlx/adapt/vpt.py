@@ -66,7 +66,7 @@ def deep(settings: Settings, context: Pass) -> Interceptor:
 def _interceptor(settings: Settings, context: Pass, deep: bool) -> Interceptor:
     model, length = context.model, settings["length"]
     tokens.role(model, "tokens")
-    at, first, pool = model.kind.class_tokens, model.stages[0], model.stages[-2]
+    at, first, pool = model.class_tokens, model.stages[0], model.stages[-2]
 
     def prompts(module: nn.Module, like_BTD: jax.Array) -> jax.Array:
         width = like_BTD.shape[-1]

@@ -123,7 +123,7 @@ def model_of(study: Study, data_dir: Path) -> Model:
     """
     target = study.targets[0]
     with blamed_on(f"config.targets.{target.name}.dataset"):
-        shape, classes = describe(target.dataset, data_dir)
+        shape, classes = describe(target.dataset, data_dir, study.text.length)
     with within("config.model"):
         return _model(study.model, dict(study.model_settings), shape, classes)
 

@@ -34,9 +34,9 @@ def calibrated(unit: Unit, variables: dict[str, Any], seed: int, context: Contex
     adapted = unit.task.adapted
     for method, settings in adapted.parts:
         if method.calibrate:
-            image_NHWC, label_N = _examples(unit, seed, method.examples, context)
+            input_N, label_N = _examples(unit, seed, method.examples, context)
             parts = [slice(i, i + BATCH) for i in range(0, len(label_N), BATCH)]
-            batches = [(normalised(jnp.asarray(image_NHWC[at])), jnp.asarray(label_N[at])) for at in parts]
+            batches = [(normalised(jnp.asarray(input_N[at])), jnp.asarray(label_N[at])) for at in parts]
             now = variables
 
             def logits(leaves: dict[str, Any], x: Any, now: dict[str, Any] = now) -> jax.Array:
@@ -49,13 +49,13 @@ def calibrated(unit: Unit, variables: dict[str, Any], seed: int, context: Contex
 
 
 def _examples(unit: Unit, seed: int, whose: str, context: Context) -> tuple[np.ndarray, np.ndarray]:
-    """Images as bytes and labels: the source's, or the target's labelled ones."""
+    """Images as bytes or token ids, and labels: the source's, or the target's labelled ones."""
     if whose == "source":
         assert unit.first.source is not None
         source = context.sources[unit.first.source.name]
         assert isinstance(source, SourceData)  # `check` refuses the method otherwise
-        return source.train.image_NHWC[:EXAMPLES], source.train.label_N[:EXAMPLES]
+        return source.train.input_N[:EXAMPLES], source.train.label_N[:EXAMPLES]
     cell = next(cell for cell in unit.cells if cell.seed == seed)
     chosen = subset_of(cell, context)[:EXAMPLES]
     data = context.targets[unit.first.target.name].train
-    return data.image_NHWC[chosen], data.label_N[chosen]
+    return data.input_N[chosen], data.label_N[chosen]

@@ -10,6 +10,7 @@ from tlx.adapt.adapted import Adapted
 from tlx.adapt.registry import METHODS
 from tlx.data.source import shared_examples
 from tlx.errors import ConfigError, FileError, TlxError
+from tlx.models.inputs import in_words
 from tlx.models.registry import MODELS
 from tlx.partition import FROZEN
 from tlx.sharding import Placement
@@ -102,8 +103,8 @@ def _check_model(study: Study, sources: Mapping[str, SourceData | Released], tar
     first, *others = shapes
     for field in others:
         if shapes[field] != shapes[first]:
-            sizes = ["×".join(map(str, shapes[name])) for name in (field, first)]
-            raise ConfigError(f"{field}.dataset", f"images of {sizes[0]}, but {first} has images of {sizes[1]}")
+            ours, theirs = in_words(shapes[field]), in_words(shapes[first])
+            raise ConfigError(f"{field}.dataset", f"{ours}, but {first} has {theirs}")
     with within("config.model"):
         MODELS[study.model].check(dict(study.model_settings), shapes[first])
 

@@ -92,7 +92,7 @@ class Context:
           trainable: leaves that moved.
           frozen: leaves that did not.
           stats: running statistics.
-          x_N: images as bytes, or cached activations, [examples, ...].
+          x_N: images as bytes, token ids, or cached activations, [examples, ...].
           scale: factor on the adapters' effect.
         """
 

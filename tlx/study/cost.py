@@ -83,5 +83,6 @@ def _step_flops(task: Task, batch_size: int) -> float:
     example = jax.eval_shape(lambda: task.adapted.model.example(batch_size))
     entry = jax.eval_shape(lambda v, x: task.adapted.apply(v, x, last=task.first)[0], task.adapted.abstract(), example)
     state = jax.eval_shape(lambda leaves, stats: init_state(task, leaves, stats, make_hyper(0.0)), trainable, stats)
-    batch = {"input": entry, "label": jax.ShapeDtypeStruct((batch_size,), jnp.int32)}
+    labels = (batch_size, *task.adapted.anatomy.outputs[-1].shape[1:-1])
+    batch = {"input": entry, "label": jax.ShapeDtypeStruct(labels, jnp.int32)}
     return flops_of(jax.jit(functools.partial(train_step, task)).lower(state, frozen, batch).compile())

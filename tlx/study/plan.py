@@ -8,7 +8,6 @@ from typing import Any
 import jax
 
 from tlx import records, tree
-from tlx.adapt.anatomy import stage_of
 from tlx.data.pipeline import Arrays
 from tlx.models.registry import MODELS, Model
 from tlx.partition import FROZEN
@@ -134,7 +133,7 @@ def _call_lengths(start: int, stop: int, chunk: int) -> set[int]:
 
 def model_of(study: Study, arrays: Arrays) -> Model:
     """The study's architecture for one data set."""
-    input_shape = tuple(int(size) for size in arrays.image_NHWC.shape[1:])
+    input_shape = tuple(int(size) for size in arrays.input_N.shape[1:])
     return Model(study.model, study.model_settings, arrays.num_classes, input_shape)
 
 
@@ -178,9 +177,9 @@ def shares_frozen(task: Task, arm: str) -> bool:
       False if any leaf that is used and frozen comes from a seed.
     """
     adapted = task.adapted
-    below = adapted.model.stages[: task.first]
     labels = {**adapted.labels(), **adapted.stat_labels()}
-    used = [path for path, label in labels.items() if label == FROZEN and stage_of(path, below) is None]
+    idle = adapted.anatomy.idle_above
+    used = [path for path, label in labels.items() if label == FROZEN and not idle(path, task.first)]
     own = [path for path in used if path.startswith("adapters/") or any(tree.matches(rule, path) for rule in RESET)]
     # From the target's own labelled examples, or from the source's with a key of the seed.
     calibrated = any(method.calibrate for method, _ in adapted.parts)

@@ -97,7 +97,7 @@ def pretrain(source: Source, context: Context) -> Pretrained:
         raise ConfigError(
             f"config.sources.{source.name}.lr", f"pre-training diverged at {source.learning_rate}; lower it"
         )
-    logits_NC = context.logits(task, state.evaluated, {}, state.stats, data.test.image_NHWC)
+    logits_NC = context.logits(task, state.evaluated, {}, state.stats, data.test.input_N)
     accuracy = float(np.mean(np.argmax(logits_NC, axis=-1) == data.test.label_N))
     leaves = jax.tree.map(jnp.asarray, jax.device_get({**state.evaluated, **state.stats}))
     return Pretrained(leaves, tree.digest(leaves), accuracy)
@@ -130,7 +130,7 @@ def _train(
         if context.stop.is_set():
             raise Stopped("stopped; run the same command to go on")
 
-    feed = Resident({"input": jnp.asarray(data.image_NHWC), "label": jnp.asarray(data.label_N)}, table)
+    feed = Resident({"input": jnp.asarray(data.input_N), "label": jnp.asarray(data.label_N)}, table)
     state, _ = loop.run(
         task,
         state,

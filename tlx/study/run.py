@@ -16,6 +16,7 @@ from tlx.study.check import blamed_on, check_devices, check_overlap, check_study
 from tlx.study.context import Context
 from tlx.study.plan import Unit, make_units
 from tlx.study.spec import Folders, Source, Study, Target
+from tlx.study.text import tokenizer_of
 from tlx.study.unit import run_unit
 from tlx.study.weights import content_digest, open_weights
 
@@ -66,6 +67,7 @@ def lay_out(study: Study, folders: Folders, progress: Progress) -> Grid:
       ConfigError: something in it cannot be run; what is checked is in `check`.
     """
     check_devices(study.execution)
+    tokenize = tokenizer_of(study, folders.data, [s.checkpoint for s in study.sources if s.checkpoint])
     datasets = {f"config.sources.{s.name}": s.dataset for s in study.sources if not s.checkpoint}
     datasets |= {f"config.targets.{t.name}": t.dataset for t in study.targets}
     for field, name in datasets.items():
@@ -75,7 +77,7 @@ def lay_out(study: Study, folders: Folders, progress: Progress) -> Grid:
     def load(item: Source | Target, role: str) -> pipeline.Arrays:
         kind = "sources" if isinstance(item, Source) else "targets"
         with blamed_on(f"config.{kind}.{item.name}.{role}"):
-            return pipeline.load_arrays(item.dataset, getattr(item, role), folders.data)
+            return pipeline.load_arrays(item.dataset, getattr(item, role), folders.data, tokenize)
 
     sources: dict[str, SourceData | Released] = {
         s.name: _released(s) if s.checkpoint else SourceData(load(s, "train"), load(s, "test")) for s in study.sources

@@ -1,6 +1,6 @@
 """What a study is, in plain values: the config's last trace is in `build`, which makes these."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +143,19 @@ class Execution:
 
 
 @dataclass(frozen=True)
+class Text:
+    """How texts become token ids.
+
+    Args:
+      tokenizer: folder or file, or empty for that of a source's checkpoint.
+      length: tokens of every text; longer ones are cut, shorter ones filled up.
+    """
+
+    tokenizer: str = ""
+    length: int = 64
+
+
+@dataclass(frozen=True)
 class Study:
     """A grid of cells: every entry from every source to every target, at every budget and seed.
 
@@ -159,6 +172,7 @@ class Study:
       execution: how it is run.
       config: the resolved config, as plain values, for the records.
       command: what the user typed to get this, for the report.
+      text: for data sets of texts.
     """
 
     name: str
@@ -173,6 +187,7 @@ class Study:
     execution: Execution
     config: dict[str, Any]
     command: str
+    text: Text = field(default_factory=Text)
 
 
 @dataclass(frozen=True)

