@@ -1,6 +1,6 @@
 """Hugging Face's BERT and RoBERTa folders without Hugging Face: names old and new, every head, every misfit.
 
-What transformers makes of them is tested in `tests/parity/test_hf_bert.py`.
+What transformers makes of them is tested in `tests/parity/test_bert_family.py`.
 """
 
 import functools
