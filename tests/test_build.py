@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from tlx.adapt.adapted import Adapted
 from tlx.build import build
 from tlx.config import load
-from tlx.models.registry import Model
+from tlx.models.registry import MODELS, Model
 from tlx.optim import Optimizer
 from tlx.study.spec import ARMS, Execution, Recipe, Source, Study, Target
 
@@ -34,10 +34,9 @@ def holds(value: Any, kind: type) -> bool:
 
 def test_a_config_becomes_plain_values(study: Study) -> None:
     assert (study.name, study.model, study.command) == ("small", "vit", "tlx run small.py")
-    assert dict(study.model_settings) == {
-        **{"depth": 2, "heads": 2, "mlp_ratio": 4, "patch": 7, "width": 16},
-        **{"dropout": 0.0, "remat": False, "scan": False},
-    }
+    named = {"depth": 2, "heads": 2, "patch": 7, "width": 16}
+    rest = {name: field.default for name, field in MODELS["vit"].fields.items()}
+    assert dict(study.model_settings) == {**rest, **named}
     assert [name for name, _ in study.model_settings] == sorted(dict(study.model_settings))
     assert study.sources == (
         Source(

@@ -59,7 +59,10 @@ TINY_MODELS = {
         input_shape=(6,),
     ),
     "decoder": TinyModel(
-        {"vocab": 50, "positions": 16, "width": 16, "depth": 2, "heads": 4, "kv_heads": 2, "hidden": 32},
+        {
+            **{"vocab": 50, "positions": 16, "width": 16, "depth": 2, "heads": 4, "kv_heads": 2, "hidden": 24},
+            **{"position": "rotary", "norm": "rms", "mlp": "swiglu", "bias": "qkv"},
+        },
         input_shape=(6,),
     ),
     "resnet": TinyModel(

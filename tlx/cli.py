@@ -1,4 +1,4 @@
-"""The command line: `tlx run`, `tlx plan`, `tlx report`, `tlx methods`, `tlx merge`, `tlx convert`."""
+"""The command line: `tlx run`, `plan`, `report`, `methods`, `merge`, `export` and `convert`."""
 
 import argparse
 import json
@@ -100,6 +100,12 @@ def _parser() -> argparse.ArgumentParser:
     merge.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the model goes")
     merge.set_defaults(command=_merge)
     _common(merge)
+    export = commands.add_parser("export", help="write what a cell trained as HF PEFT does", allow_abbrev=False)
+    export.add_argument("workdir", type=Path, help="folder of a study that was run with --config.artifacts=True")
+    export.add_argument("cell", metavar="CELL", help="id of the cell, or the beginning of it")
+    export.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the adapter goes")
+    export.set_defaults(command=_export)
+    _common(export)
     convert = commands.add_parser("convert", help="read a released checkpoint, or write one", allow_abbrev=False)
     convert.add_argument("source", type=Path, help="folder, or .safetensors, .npz or .pth file")
     convert.add_argument("folder", type=Path, help="where the weights go")
@@ -191,6 +197,17 @@ def _merge(options: argparse.Namespace) -> int:
     _no_overrides(options)
     outcome = merge_cell(options.workdir, options.cell, options.out)
     print(json.dumps(asdict(outcome)) if options.json else outcome.line())
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    from tlx.study.export import export_cell
+
+    _no_overrides(options)
+    done = export_cell(options.workdir, options.cell, options.out)
+    print(json.dumps(asdict(done)) if options.json else done.line())
     return 0
 
 

@@ -14,6 +14,10 @@ BLOCK = ["attention/key", "attention/out", "attention/query", "attention/value",
 BIASES = {
     "vit": ["embed/patches", *(f"block_{i}/{layer}" for i in (0, 1) for layer in BLOCK), "pool/norm"],
     "bert": ["embed/norm", *(f"block_{i}/{layer}" for i in (0, 1) for layer in BLOCK), "pool/dense"],
+    "clip_vision": ["embed/norm", *(f"block_{i}/{layer}" for i in (0, 1) for layer in BLOCK), "pool/norm"],
+    "clip_text": [*(f"block_{i}/{layer}" for i in (0, 1) for layer in BLOCK), "pool/norm"],
+    # Of these settings: biases as in Qwen2, and norms without any.
+    "decoder": [f"block_{i}/attention/{layer}" for i in (0, 1) for layer in ("key", "query", "value")],
     # Its convolutions have none.
     "resnet": [
         "stem/norm1",
@@ -22,6 +26,13 @@ BIASES = {
         "block_1/norm1",
         "block_1/norm2",
         "block_1/shortcut_norm",
+    ],
+    "bit": [*(f"block_{i}/norm{k}" for i in (0, 1) for k in (1, 2, 3)), "pool/norm"],
+    "efficientnet": [
+        "stem/norm",
+        *(f"block_0/{name}_norm" for name in ("depthwise", "project")),
+        *(f"block_1/{name}_norm" for name in ("expand", "depthwise", "project")),
+        "pool/norm",
     ],
 }
 
@@ -34,8 +45,10 @@ def labelled(adapted: Adapted, label: str) -> set[str]:
 def test_every_bias_moves_and_the_head(model: str) -> None:
     adapted = adapt("bitfit", tiny_model(model))
     assert labelled(adapted, "train") == {f"params/{layer}/bias" for layer in BIASES[model]}
-    assert labelled(adapted, "head") == {"params/head/bias", "params/head/kernel"}
-    assert adapted.cut() == 0
+    of_head = {path for path in adapted.labels() if path.startswith("params/head/")}
+    assert labelled(adapted, "head") == of_head >= {"params/head/kernel"}
+    # Their first stages have none.
+    assert adapted.cut() == (1 if model in ("bit", "clip_text", "decoder") else 0)
 
 
 def test_some_of_the_biases() -> None:
@@ -96,6 +109,11 @@ def test_a_model_without_biases_is_refused(unbiased: Model) -> None:
     }
     with pytest.raises(ConfigError, match="^biases: 'unbiased' has no bias outside its head$"):
         Adapted(unbiased, "bitfit", (("biases", "all"),)).labels()
+
+
+def test_a_decoder_without_biases_is_refused() -> None:
+    with pytest.raises(ConfigError, match="^biases: 'decoder' has no bias outside its head$"):
+        adapt("bitfit", tiny_model("decoder", bias="none")).labels()
 
 
 def test_a_model_without_norms_is_refused(unbiased: Model) -> None:

@@ -266,7 +266,7 @@ def test_a_layer_that_is_no_module_there_is_refused(tmp_path: Path) -> None:
     adapted = adapted_by("lora", **LOW_RANK)
     layout = hf_bert.BERT.layout(dict(BERT.settings), BERT.num_classes)
     less = dataclasses.replace(hf_bert.BERT, name="less", layout=lambda *_: type(layout)(layout.tensors[:10]))
-    with pytest.raises(ConfigError, match="target: 'block_0/attention/value' is no module of its own in 'less'"):
+    with pytest.raises(ConfigError, match="target: 'block_1/attention/query' is no module of its own in 'less'"):
         save_adapter(tmp_path / "out", adapted, leaves_of(adapted), less)
 
 

@@ -91,12 +91,12 @@ def convolution(x_BHWC: np.ndarray, kernel: np.ndarray, stride: int, margin: int
     return out
 
 
-def batch_norm(x: np.ndarray, p: Leaves, name: str, train: bool = False) -> np.ndarray:
+def batch_norm(x: np.ndarray, p: Leaves, name: str, train: bool = False, epsilon: float = 1e-5) -> np.ndarray:
     """By the batch in training, by the running statistics otherwise."""
     mean, variance = p[f"batch_stats/{name}/mean"], p[f"batch_stats/{name}/var"]
     if train:
         mean, variance = x.mean(axis=(0, 1, 2)), x.var(axis=(0, 1, 2))
-    return (x - mean) / np.sqrt(variance + 1e-5) * p[f"params/{name}/scale"] + p[f"params/{name}/bias"]
+    return (x - mean) / np.sqrt(variance + epsilon) * p[f"params/{name}/scale"] + p[f"params/{name}/bias"]
 
 
 def doubled_dropout(layer: Any, args: Any, kwargs: Any, context: Any) -> Any:

@@ -30,7 +30,13 @@ def in_blocks(*names: str, blocks: tuple[str, ...] = ("block_0", "block_1")) -> 
 
 @pytest.mark.parametrize(
     ("name", "tokens"),
-    [("vit", "embed"), ("bert", "embed/word"), ("clip_vision", "embed"), ("clip_text", "embed/word")],
+    [
+        ("vit", "embed"),
+        ("bert", "embed/word"),
+        ("clip_vision", "embed"),
+        ("clip_text", "embed/word"),
+        ("decoder", "embed/word"),
+    ],
 )
 @pytest.mark.parametrize("scan", [False, True])
 def test_roles_in_transformers(name: str, tokens: str, scan: bool) -> None:
@@ -68,12 +74,39 @@ def test_roles_in_residual_networks(bottleneck: bool) -> None:
     }
 
 
+def test_roles_in_bit() -> None:
+    model = tiny_model("bit")
+    assert {role: played(model, role) for role in model.targets} == {
+        "low_rank": in_blocks("conv1", "conv2", "conv3", "shortcut"),
+        "scaled_outputs": in_blocks("conv1", "conv2"),
+        "scaled_inputs": in_blocks("conv3"),
+        "mlp": in_blocks("conv3"),
+        "blocks": {"block_0", "block_1"},
+    }
+
+
+def test_roles_in_efficientnets() -> None:
+    model = tiny_model("efficientnet")
+    assert {role: played(model, role) for role in model.targets} == {
+        # The first level's blocks do not expand.
+        "low_rank": in_blocks("project") | {"block_1/expand"},
+        "scaled_outputs": in_blocks("depthwise"),
+        "scaled_inputs": in_blocks("project"),
+        "mlp": in_blocks("project_norm"),
+        "blocks": {"block_0", "block_1"},
+    }
+
+
 def test_what_the_kinds_say_of_their_inputs() -> None:
     found = {name: (kind.takes, tiny_model(name).class_tokens, kind.loops_on_cpu) for name, kind in MODELS.items()}
     assert found == {
         "vit": ("image", 0, True),
         "bert": ("tokens", 1, True),
+        "decoder": ("tokens", 0, True),
         "clip_vision": ("image", 1, True),
         "clip_text": ("tokens", 0, True),
-        "resnet": ("image", 0, False),
+        "resnet": ("image", 0, True),
+        "bit": ("image", 0, True),
+        "efficientnet": ("image", 0, True),
     }
+    assert {name for name, kind in MODELS.items() if not kind.folds} == {"bit"}

@@ -159,7 +159,15 @@ def test_a_scanned_program_does_not_grow_with_the_depth(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "switches", "times"),
-    [("vit", {}, 2), ("bert", {}, 2), ("resnet", {}, 2), ("vit", {"scan": True}, 1), ("bert", {"scan": True}, 1)],
+    [
+        ("vit", {}, 2),
+        ("bert", {}, 2),
+        ("resnet", {}, 2),
+        ("bit", {}, 2),
+        ("efficientnet", {}, 2),
+        ("vit", {"scan": True}, 1),
+        ("bert", {"scan": True}, 1),
+    ],
 )
 def test_remat_computes_every_block_anew(name: str, switches: dict[str, bool], times: int) -> None:
     """Once in the program for each block, or once inside the scan over all of them."""

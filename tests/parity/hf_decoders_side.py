@@ -75,9 +75,9 @@ def draw(model: torch.nn.Module) -> None:
             if leaf.ndim == 1:
                 leaf.copy_(0.3 * noise + (1.0 if name.endswith("weight") else 0.0))
             elif "wte" in name or "wpe" in name or "embed" in name:
-                leaf.copy_(0.7 * noise)
+                leaf.copy_(0.4 * noise)
             else:
-                leaf.copy_(1.3 * noise / min(leaf.shape) ** 0.5)
+                leaf.copy_(1.2 * noise / min(leaf.shape) ** 0.5)
 
 
 def computed(model: torch.nn.Module) -> dict[str, np.ndarray]:

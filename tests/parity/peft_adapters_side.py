@@ -41,12 +41,15 @@ from torch import nn
 from transformers import (
     BertConfig,
     BertForSequenceClassification,
+    BertForTokenClassification,
     GPT2Config,
     GPT2ForSequenceClassification,
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedModel,
+    RobertaConfig,
+    RobertaForSequenceClassification,
     ViTConfig,
     ViTForImageClassification,
 )
@@ -58,6 +61,17 @@ SIZES |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 def bert() -> PreTrainedModel:
     """A classifier of sequences."""
     return BertForSequenceClassification(BertConfig(**SIZES, vocab_size=50, max_position_embeddings=16))
+
+
+def bert_of_tokens() -> PreTrainedModel:
+    """A classifier of each token."""
+    return BertForTokenClassification(BertConfig(**SIZES, vocab_size=50, max_position_embeddings=16))
+
+
+def roberta() -> PreTrainedModel:
+    """A classifier of sequences whose head has two layers and whose positions begin after the padding's."""
+    config = RobertaConfig(**SIZES, vocab_size=50, max_position_embeddings=17, type_vocab_size=1, pad_token_id=0)
+    return RobertaForSequenceClassification(config)
 
 
 def vit() -> PreTrainedModel:
@@ -87,7 +101,11 @@ CLASSIFY = {"task_type": "SEQ_CLS"}
 LOW_RANK = {**CLASSIFY, "r": 2, "lora_alpha": 6, "target_modules": ["query", "value"]}
 IMAGES = {"target_modules": ["q_proj", "v_proj"], "modules_to_save": ["classifier"], "r": 2}
 WRITE = {"task_type": "CAUSAL_LM"}
-FAMILIES = {"bert": bert, "vit": vit, "gpt2": gpt2, "gpt2_classifier": partial(gpt2, classes=5), "llama": llama}
+FAMILIES = {"bert": bert, "bert_of_tokens": bert_of_tokens, "roberta": roberta, "vit": vit} | {
+    "gpt2": gpt2,
+    "gpt2_classifier": partial(gpt2, classes=5),
+    "llama": llama,
+}
 CASES: dict[str, dict[str, PeftConfig]] = {
     "bert": {
         "lora": LoraConfig(**LOW_RANK),
@@ -119,6 +137,13 @@ CASES: dict[str, dict[str, PeftConfig]] = {
         "projected": PrefixTuningConfig(
             **CLASSIFY, num_virtual_tokens=4, prefix_projection=True, encoder_hidden_size=8
         ),
+    },
+    "bert_of_tokens": {
+        "prompt": PromptTuningConfig(task_type="TOKEN_CLS", num_virtual_tokens=4),
+    },
+    "roberta": {
+        "lora": LoraConfig(**LOW_RANK),
+        "prefix": PrefixTuningConfig(**CLASSIFY, num_virtual_tokens=4),
     },
     "vit": {
         "lora": LoraConfig(**IMAGES),

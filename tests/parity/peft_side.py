@@ -3,11 +3,12 @@
 `python peft_side.py FOLDER` reads `batches.npz` there (token ids and labels of each step, the gradient's largest norm,
 and a learning rate under the name of each optimizer) and writes beside it
 
-  base.npz                  the pre-trained tensors under their names in transformers
+  base/                     the pre-trained model, as transformers saves it
   CASE/adapter_*            adapter_config.json and adapter_model.safetensors, as PEFT saved them
-  CASE/done.npz             `logits` of the first batch, from the model that PEFT loaded from those files; for each
-                            optimizer the losses of its run and the tensors at its end, as `OPTIMIZER/NAME`; and, as
-                            `network/NAME`, the network that makes prefixes, which is in none of PEFT's files
+  CASE/OPTIMIZER/           the same after a run of an optimizer; where PEFT has no part in it, the whole model
+  CASE/done.npz             `logits` of the first batch, from the model that PEFT loaded from those files; the losses of
+                            a run under the optimizer's name; and, as `network/NAME`, the network that makes prefixes,
+                            which is in none of PEFT's files
 """
 
 import copy
@@ -28,7 +29,6 @@ from peft import (
     PrefixTuningConfig,
     PromptTuningConfig,
     get_peft_model,
-    get_peft_model_state_dict,
 )
 from torch import nn
 from transformers import BertConfig, BertForSequenceClassification
@@ -86,8 +86,8 @@ def optimizer_of(name: str, model: nn.Module, rate: float) -> torch.optim.Optimi
     return torch.optim.SGD(leaves, lr=rate, momentum=0.9, nesterov=True)
 
 
-def train(model: nn.Module, name: str, batches: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The loss at every step, and at the end the tensors that would be saved."""
+def train(model: nn.Module, name: str, batches: dict[str, np.ndarray]) -> np.ndarray:
+    """The loss at every step."""
     optimizer, losses = optimizer_of(name, model, float(batches[name])), []
     model.train()
     for ids, label in zip(batches["ids"], batches["label"], strict=True):
@@ -97,8 +97,7 @@ def train(model: nn.Module, name: str, batches: dict[str, np.ndarray]) -> dict[s
         nn.utils.clip_grad_norm_(model.parameters(), float(batches["clip_norm"]))
         optimizer.step()
         losses.append(loss.item())
-    leaves = get_peft_model_state_dict(model) if isinstance(model, PeftModel) else model.state_dict()
-    return {"losses": np.array(losses), **{key: leaf.detach().numpy() for key, leaf in leaves.items()}}
+    return np.array(losses)
 
 
 def inputs(ids_BT: np.ndarray) -> dict[str, torch.Tensor]:
@@ -123,8 +122,9 @@ def run(base: nn.Module, config: PeftConfig | None, folder: Path, batches: dict[
         done |= {f"network/{key}": leaf.numpy().copy() for key, leaf in network.items()}
     # Not the loaded one: PEFT refuses to train prompts and prefixes any further.
     for name in OPTIMIZERS:
-        trained = train(copy.deepcopy(model), name, batches)
-        done |= {f"{name}/{key}": values for key, values in trained.items()}
+        trained = copy.deepcopy(model)
+        done[name] = train(trained, name, batches)
+        trained.save_pretrained(folder / name)
     folder.mkdir(exist_ok=True)
     np.savez(folder / "done.npz", **done)
 
@@ -136,7 +136,7 @@ def main(folder: Path) -> None:
     torch.manual_seed(0)
     base = BertForSequenceClassification(BertConfig(**BERT))
     disturb(base)
-    np.savez(folder / "base.npz", **{name: leaf.numpy() for name, leaf in base.state_dict().items()})
+    base.save_pretrained(folder / "base")
     for case, config in CONFIGS.items():
         run(base, config, folder / case, batches)
 

@@ -1,12 +1,10 @@
 """Adapters that PEFT wrote, read into tlx: equal logits, and from there equal losses and leaves when trained.
 
 transformers and PEFT run `peft_side.py` in a process and an environment of their own, named by TLX_TORCH_PYTHON;
-`.ci/parity` makes both. What goes to and fro are arrays, and PEFT's own files.
+`.ci/parity` makes both. What goes to and fro are arrays and the two libraries' own files.
 """
 
 import functools
-import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,9 @@ from tlx.adapt.adapted import Adapted
 from tlx.adapt.prefix import drop_reparam
 from tlx.adapt.registry import METHODS
 from tlx.fields import check_fields
+from tlx.interop.hf_bert import BERT as BERT_FORMAT
+from tlx.interop.peft_load import load_adapter
+from tlx.interop.released import recognise
 from tlx.models.registry import MODELS, Model
 from tlx.optim import Optimizer
 from tlx.partition import combine
@@ -64,21 +65,6 @@ WITHOUT_EFFECT = "attention/key/bias"
 
 Leaves = dict[str, np.ndarray]
 
-# Modules of transformers, and where they are in tlx.
-MODULES = {
-    r"bert\.embeddings\.word_embeddings": r"embed/word",
-    r"bert\.embeddings\.position_embeddings": r"embed/position",
-    r"bert\.embeddings\.token_type_embeddings": r"embed/type",
-    r"bert\.embeddings\.LayerNorm": r"embed/norm",
-    r"bert\.encoder\.layer\.(\d+)\.attention\.self\.(query|key|value)": r"block_\1/attention/\2",
-    r"bert\.encoder\.layer\.(\d+)\.attention\.output\.dense": r"block_\1/attention/out",
-    r"bert\.encoder\.layer\.(\d+)\.attention\.output\.LayerNorm": r"block_\1/norm1",
-    r"bert\.encoder\.layer\.(\d+)\.intermediate\.dense": r"block_\1/mlp/up",
-    r"bert\.encoder\.layer\.(\d+)\.output\.dense": r"block_\1/mlp/down",
-    r"bert\.encoder\.layer\.(\d+)\.output\.LayerNorm": r"block_\1/norm2",
-    r"bert\.pooler\.dense": r"pool/dense",
-    r"classifier": r"head",
-}
 # Where the prefixes of keys and of values stand.
 PREFIXES = ("key/prefix_key", "value/prefix_value")
 
@@ -112,67 +98,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def read(file: Path) -> Leaves:
-    """The tensors in a safetensors file: the header's length in 8 bytes, the header in JSON, the numbers."""
-    raw = file.read_bytes()
-    start = 8 + int.from_bytes(raw[:8], "little")
-    header = json.loads(raw[8:start])
-    del header["__metadata__"]
-    assert {about["dtype"] for about in header.values()} == {"F32"}
-    return {
-        name: np.ndarray(about["shape"], "<f4", raw, start + about["data_offsets"][0]) for name, about in header.items()
-    }
-
-
-def to_tlx(tensors: Leaves) -> Leaves:
-    """Tensors under their names in transformers or in PEFT's files, as leaves of tlx."""
-    leaves = {}
-    for name, tensor in tensors.items():
-        if name == "prompt_embeddings":
-            leaves |= prompts(tensor)
-            continue
-        found = re.fullmatch(r"(?:base_model\.(?:model\.)?)?(.+?)\.((?:lora_[AB]\.)?\w+)", name)
-        assert found, name
-        module, own = found.groups()
-        (path,) = {
-            re.sub(pattern, where, module) for pattern, where in MODULES.items() if re.fullmatch(pattern, module)
-        }
-        collection, leaf, value = leaf_of(path, own, tensor)
-        leaves[f"{collection}/{path}/{leaf}"] = value
+@functools.cache
+def of_base(folder: Path) -> dict[str, Any]:
+    """The leaves of a model that transformers saved."""
+    leaves, report = recognise(folder).load()
+    assert {row.what for row in report.rows} == {"copied"}
     return leaves
 
 
-def leaf_of(path: str, own: str, tensor: np.ndarray) -> tuple[str, str, np.ndarray]:
-    """Collection, name and value in tlx of a module's tensor."""
-    match own:
-        case "lora_A.weight":
-            return "adapters", "lora_a", tensor.T
-        case "lora_B.weight":
-            return "adapters", "lora_b", tensor.T
-        case "lora_magnitude_vector":
-            return "adapters", "lora_magnitude", tensor
-        case "ia3_l":
-            return "adapters", "ia3_in" if len(tensor) == 1 else "ia3_out", rearrange(tensor, "a b -> (a b)")
-        case "weight" if re.search(r"/norm\d?$", path):
-            return "params", "scale", tensor
-        case "weight" if path.startswith("embed/"):
-            return "params", "embedding", tensor
-        case "weight":
-            return "params", "kernel", tensor.T
-    assert own == "bias", own
-    return "params", "bias", tensor
-
-
-def prompts(rows: np.ndarray) -> Leaves:
-    """What stands before the words, [tokens, width], or before keys and values, [tokens, layers × 2 × width]."""
-    if rows.shape[1] == BERT["width"]:
-        return {"adapters/embed/word/prompt": rows}
-    of_layers = rearrange(rows, "p (l s d) -> l s p d", l=DEPTH, s=2)
-    return {
-        f"adapters/block_{i}/attention/{at}": prefix
-        for i, of_layer in enumerate(of_layers)
-        for at, prefix in zip(PREFIXES, of_layer, strict=True)
-    }
+def held(case: str, folder: Path) -> Leaves:
+    """The leaves in a file of PEFT, or those of the whole model where PEFT had no part in it."""
+    if case == "full":
+        return tree.flatten(of_base(folder))
+    return tree.flatten(load_adapter(folder, BERT_FORMAT, adapted(case).model)[1])
 
 
 def network(tensors: Leaves) -> Leaves:
@@ -199,22 +137,20 @@ def as_saved(case: str, leaves: Leaves) -> Leaves:
     return tree.flatten({**nested, "adapters": drop_reparam(nested["adapters"])})
 
 
-def part(case: str, name: str, folder: Path) -> Leaves:
-    """What `done.npz` has under `name/`."""
-    with np.load(folder / case / "done.npz") as done:
-        return {key.removeprefix(f"{name}/"): done[key] for key in done if key.startswith(f"{name}/")}
+def done(case: str, name: str, folder: Path) -> np.ndarray:
+    """An array of `done.npz`."""
+    with np.load(folder / case / "done.npz") as stored:
+        return stored[name]
 
 
 def logits_of(case: str, folder: Path) -> np.ndarray:
-    with np.load(folder / case / "done.npz") as done:
-        return done["logits"]
+    return done(case, "logits", folder)
 
 
 def saved(case: str, folder: Path) -> Leaves:
     """The base model's leaves, and those that PEFT's file adds or has in their place."""
-    with np.load(folder / "base.npz") as base:
-        leaves = to_tlx(dict(base))
-    return leaves if case == "full" else {**leaves, **to_tlx(read(folder / case / "adapter_model.safetensors"))}
+    leaves = tree.flatten(of_base(folder / "base"))
+    return leaves if case == "full" else {**leaves, **held(case, folder / case)}
 
 
 def start_of(case: str, folder: Path) -> Leaves:
@@ -223,7 +159,9 @@ def start_of(case: str, folder: Path) -> Leaves:
     if case != "prefix_projected":
         return leaves
     unadapted = {path: leaf for path, leaf in leaves.items() if path.startswith("params/")}
-    return {**unadapted, **network(part(case, "network", folder))}
+    with np.load(folder / case / "done.npz") as stored:
+        tensors = {name.removeprefix("network/"): stored[name] for name in stored if name.startswith("network/")}
+    return {**unadapted, **network(tensors)}
 
 
 def tlx_run(case: str, optimizer: str, start: Leaves) -> tuple[list[float], Leaves]:
@@ -246,6 +184,17 @@ def test_the_files_hold_the_leaves_of_the_method_and_no_others(case: str, folder
     assert shapes(as_saved(case, start)) == shapes(found)
     for path, leaf in as_saved(case, start).items():
         np.testing.assert_allclose(leaf, found[path], rtol=0, atol=LOGITS, err_msg=path)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case != "full"])
+def test_the_files_ask_for_the_method_and_its_settings(case: str, folder: Path) -> None:
+    want = adapted(case)
+    found, _, _ = load_adapter(folder / case, BERT_FORMAT, want.model)
+    method = {"prefix": "ptuning_v2"}.get(want.method, want.method)
+    by_pattern = {"target", "outputs", "inputs"}
+    settings = {name: value for name, value in dict(found.settings).items() if name not in by_pattern}
+    assert (found.model, found.method) == (want.model, method)
+    assert settings.items() <= dict(want.settings).items()
 
 
 def shapes(leaves: Leaves) -> dict[str, tuple[int, ...]]:
@@ -277,9 +226,8 @@ def test_only_with_the_habits_of_peft_are_the_numbers_those_of_peft(
 def test_training_goes_on_as_it_does_in_peft(case: str, optimizer: str, folder: Path) -> None:
     start = saved(case, folder)
     losses, end = tlx_run(case, optimizer, start_of(case, folder))
-    want = part(case, optimizer, folder)
-    np.testing.assert_allclose(losses, want.pop("losses"), rtol=LOSS)
-    moved, got = to_tlx(want), as_saved(case, end)
+    np.testing.assert_allclose(losses, done(case, optimizer, folder), rtol=LOSS)
+    moved, got = held(case, folder / case / optimizer), as_saved(case, end)
     for path, leaf in moved.items():
         if not path.endswith(WITHOUT_EFFECT):
             way = np.linalg.norm(leaf - start[path])

@@ -30,7 +30,12 @@ pytestmark = pytest.mark.parity
 
 SCRIPT = Path(__file__).with_name("peft_adapters_side.py")
 FORMAT = {format.name: format for format in FORMATS}
-BASES = {"bert": "hf-bert", "vit": "hf-vit", "gpt2": "hf-gpt2", "gpt2_classifier": "hf-gpt2", "llama": "hf-llama"}
+BASES = {"bert": "hf-bert", "bert_of_tokens": "hf-bert", "roberta": "hf-roberta"} | {
+    "vit": "hf-vit",
+    "gpt2": "hf-gpt2",
+    "gpt2_classifier": "hf-gpt2",
+    "llama": "hf-llama",
+}
 # Largest difference seen: 2e-6 in logits of up to 5.
 LOGITS = 1e-5
 
@@ -53,6 +58,8 @@ FROM_PEFT = {
         "prefix": "ptuning_v2",
         "projected": "ptuning_v2",
     },
+    "bert_of_tokens": {"prompt": "prompt"},
+    "roberta": {"lora": "lora", "prefix": "ptuning_v2"},
     "vit": {"lora": "lora", "dora": "dora", "ia3": "ia3"},
     "gpt2": {"lora": "lora", "dora": "dora", "ia3": "ia3", "prompt": "prompt", "prefix": "ptuning_v2"},
     "gpt2_classifier": {"lora": "lora"},
@@ -75,6 +82,8 @@ FROM_TLX: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {
         "prefix": ("prefix", {"length": 4, "reparam": 8}),
         "ptuning_v2": ("ptuning_v2", {"length": 4}),
     },
+    "bert_of_tokens": {"lora": ("lora", LOW_RANK), "prompt": ("prompt", {"length": 4})},
+    "roberta": {"dora": ("dora", LOW_RANK), "prompt": ("prompt", {"length": 4, "pool": "prompt"})},
     "vit": {
         "lora": ("lora", {**LOW_RANK, "target": "embed/patches|.*/(query|value)"}),
         "dora": ("dora", {**LOW_RANK, "target": "embed/patches|.*/mlp/down"}),

@@ -7,9 +7,8 @@ def get_config(argument: str = "") -> ConfigDict:
     """Made-up film reviews to made-up tweets."""
     config = ConfigDict()
     config.name = "small-text"
-    config.model = ConfigDict(
-        {"name": "bert", "vocab": 40, "positions": 16, "width": 16, "depth": 1, "heads": 2, "hidden": 32}
-    )
+    size = {"vocab": 40, "positions": 16, "width": 16, "depth": 1, "heads": 2, "hidden": 32}
+    config.model = ConfigDict({"name": "bert", "dropout": 0.0, **size})
     config.sources = ConfigDict(
         {"movies": {"dataset": "sentiment4/movies", "steps": 60, "lr": 1e-2, "schedule": "constant"}}
     )
@@ -24,4 +23,6 @@ def get_config(argument: str = "") -> ConfigDict:
     config.budgets = (20,)
     config.seeds = (0, 1)
     config.train = ConfigDict({"steps": 20, "batch_size": 8})
+    config.mesh = ConfigDict({"data": 1})
+    config.plan = ConfigDict({"steps_per_call": 20})
     return config

@@ -8,6 +8,8 @@ import pytest
 
 from tlx.data.pipeline import Arrays, digest
 from tlx.errors import ConfigError, FileError, TlxError
+from tlx.fields import check_fields
+from tlx.models.registry import MODELS
 from tlx.optim import Optimizer
 from tlx.sharding import make_placement
 from tlx.study.cells import SourceData, TargetData
@@ -15,7 +17,8 @@ from tlx.study.check import blamed_on, check_devices, check_overlap, check_study
 from tlx.study.spec import Entry, Execution, Recipe, Source, Study, Target
 
 RECIPE = Recipe(steps=5, batch_size=8, label_smoothing=0.0)
-SETTINGS = {"patch": 4, "width": 16, "depth": 2, "heads": 2, "mlp_ratio": 4}
+SIZES = {"patch": 4, "width": 16, "depth": 2, "heads": 2, "mlp_ratio": 4}
+SETTINGS = check_fields("model", MODELS["vit"].fields, SIZES)
 LORA = {"rank": 2, "alpha": 4.0, "dropout": 0.0, "target": ".*/(query|value)"}
 
 

@@ -36,6 +36,11 @@ class Anatomy:
         """Shapes and dtypes of what each stage hands on, for one example."""
         return _outputs(self.model)
 
+    @property
+    def has_head(self) -> bool:
+        """Whether the head has leaves of its own; one that is the table of words has none."""
+        return any(path.startswith("params/head/") for path in self.leaves)
+
     def idle_above(self, path: str, depth: int) -> bool:
         """Whether no stage from `depth` on reads a leaf."""
         shared = self.model.kind.shared(dict(self.model.settings))
@@ -106,6 +111,17 @@ def _outputs(model: Model) -> tuple[Any, ...]:
 
     shapes: tuple[Any, ...] = jax.eval_shape(run)
     return shapes
+
+
+def classes_of(head: dict[str, Any], model: Model) -> int:
+    """How many outputs a head has.
+
+    Args:
+      head: its leaves; none where it is another stage's table, which has as many outputs as the model's.
+      model: the architecture.
+    """
+    last = head.get("bias", head.get("kernel"))
+    return model.num_classes if last is None else int(last.shape[-1])
 
 
 def stage_of(path: str, stages: tuple[str, ...]) -> str | None:

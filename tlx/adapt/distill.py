@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from tlx.adapt.anatomy import Anatomy, Base
+from tlx.adapt.anatomy import Anatomy, Base, classes_of
 from tlx.adapt.hooks import Moment
 from tlx.adapt.method import EVERYTHING, Defaults, Method, Settings
 from tlx.errors import ConfigError
@@ -20,7 +20,8 @@ from tlx.partition import Rules
 
 
 def _rules(settings: Settings, anatomy: Anatomy) -> Rules:
-    return (("adapters/source_head/.*", "adapter"), *EVERYTHING) if settings["logit"] else EVERYTHING
+    keeps = settings["logit"] and anatomy.has_head
+    return (("adapters/source_head/.*", "adapter"), *EVERYTHING) if keeps else EVERYTHING
 
 
 def grow(settings: Settings, base: Base, key: jax.Array) -> dict[str, Any]:
@@ -41,7 +42,7 @@ def grow(settings: Settings, base: Base, key: jax.Array) -> dict[str, Any]:
         raise ConfigError("logit", "expected logit or feature above 0, got 0 for both")
     copy = jax.tree.map(jnp.copy, base.source)
     found: dict[str, Any] = {"reference": {"teacher": copy}}
-    if settings["logit"]:
+    if settings["logit"] and "head" in base.source["params"]:
         found["adapters"] = {"source_head": jax.tree.map(jnp.copy, base.source["params"]["head"])}
     return found
 
@@ -49,7 +50,7 @@ def grow(settings: Settings, base: Base, key: jax.Array) -> dict[str, Any]:
 def _head(model: Model, params: dict[str, Any], leaves: dict[str, Any], features: Any) -> jax.Array:
     """Logits [B, C] of a head with other classes than the model's; `params` holds what it may share with the rest."""
     last = len(model.stages)
-    module = replace(model, num_classes=leaves["bias"].shape[-1]).module
+    module = replace(model, num_classes=classes_of(leaves, model)).module
     logits_BC: Any = module.apply({"params": {**params, "head": leaves}}, features, last - 1, last)
     return jnp.asarray(logits_BC)
 
@@ -75,8 +76,8 @@ def penalty(settings: Settings, moment: Moment) -> jax.Array:
     total = jnp.zeros(())
     if settings["logit"]:
         t = settings["temperature"]
-        own, copy = moment.variables["params"], moment.variables["adapters"]["source_head"]
-        said_BC = _head(moment.model, teacher["params"], teacher["params"]["head"], features_BD) / t
+        own, copy = moment.variables["params"], moment.variables.get("adapters", {}).get("source_head", {})
+        said_BC = _head(moment.model, teacher["params"], teacher["params"].get("head", {}), features_BD) / t
         says_BC = _head(moment.model, own, copy, moment.features) / t
         log_p_BC, log_q_BC = jax.nn.log_softmax(jax.lax.stop_gradient(said_BC)), jax.nn.log_softmax(says_BC)
         divergence_B = jnp.sum(jnp.exp(log_p_BC) * (log_p_BC - log_q_BC), axis=-1)

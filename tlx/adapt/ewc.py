@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from tlx.adapt.anatomy import Base
+from tlx.adapt.anatomy import Base, classes_of
 from tlx.adapt.fisher import diagonal_fisher
 from tlx.adapt.hooks import Calibration, Moment
 from tlx.adapt.l2sp import anchored, distance
@@ -30,7 +30,7 @@ def grow(settings: Settings, base: Base, key: jax.Array) -> dict[str, Any]:
       `source`, the source's head and running statistics.
     """
     anchor = anchored(base.variables)
-    source = {"params": {"head": base.source["params"]["head"]}}
+    source = {"params": {"head": base.source["params"].get("head", {})}}
     if "batch_stats" in base.source:
         source["batch_stats"] = base.source["batch_stats"]
     zeros = jax.tree.map(jnp.zeros_like, anchor)
@@ -50,8 +50,8 @@ def calibrate(settings: Settings, calibration: Calibration) -> dict[str, Any]:
     Source: Kirkpatrick et al. (2017). The head is no part of it, as the target has one of its own.
     """
     reference = calibration.variables["reference"]
-    source = reference["source"]
-    classes = source["params"]["head"]["bias"].shape[-1]
+    source = {"params": {}, **reference.get("source", {})}
+    classes = classes_of(source["params"].get("head", {}), calibration.model)
     module = replace(calibration.model, num_classes=classes).module
 
     def logits(anchor: dict[str, Any], x: Any) -> jax.Array:

@@ -62,7 +62,7 @@ def penalty(settings: Settings, moment: Moment) -> jax.Array:
     Source: Li et al. (2018), equation 2. The start is that of the run, so that for a model without a source it is a
       random one. Under Adam a penalty is scaled like any gradient; the authors use SGD.
     """
-    head = sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(moment.variables["params"]["head"]))
+    head = sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(moment.variables["params"].get("head", {})))
     return settings["alpha"] / 2 * distance(moment) + settings["beta"] / 2 * head
 
 

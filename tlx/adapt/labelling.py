@@ -10,7 +10,7 @@ from tlx.adapt.hooks import Phase
 from tlx.adapt.method import HEAD, Method
 from tlx.errors import ConfigError, RuleError, suggest
 from tlx.models.registry import Model
-from tlx.partition import FROZEN, Rules, label_tree
+from tlx.partition import FROZEN, label_tree
 
 # A label that says more than these wins over them where methods are composed.
 GENERIC = ("train", "head", "adapter")
@@ -44,20 +44,18 @@ def label_parts(
         with blamed_on_part(method.name if i else ""):
             try:
                 leaves = tree.unflatten(dict.fromkeys([*params, *adapters], 0))
-                labels = label_tree(_for_model(method.rules(settings, anatomy), params), leaves)
+                rules = method.rules(settings, anatomy)
+                # There is nothing to say of a head without leaves of its own.
+                labels = label_tree([rule for rule in rules if anatomy.has_head or rule != HEAD], leaves)
             except RuleError as error:
                 raise blame(error, settings, anatomy.model) from None
         for path, label in labels.items():
             only_names = i > 0 and method.modifies and path not in adapters
             (named if only_names else found).setdefault(path, []).append(label)
-    return {path: _strongest(claims, named.get(path, [])) for path, claims in sorted(found.items())}
-
-
-def _for_model(rules: Rules, params: Sequence[str]) -> Rules:
-    """The rules, less that of a head where the table of words is the head."""
-    if any(path.startswith("params/head/") for path in params):
-        return rules
-    return [rule for rule in rules if rule != HEAD]
+    labels = {path: _strongest(claims, named.get(path, [])) for path, claims in sorted(found.items())}
+    if not anatomy.has_head and set(labels.values()) == {FROZEN}:
+        raise ConfigError("name", f"the method trains the head alone, but that of {anatomy.model.name!r} has no leaves")
+    return labels
 
 
 def _strongest(claims: list[str], names: list[str]) -> str:

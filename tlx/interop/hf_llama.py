@@ -49,18 +49,19 @@ def describe(checkpoint: Checkpoint) -> Description:
     """
     only(checkpoint, "hidden_act", ("silu",), "silu")
     kind = str(checkpoint.config["model_type"])
-    heads = wanted(checkpoint, "num_attention_heads", int)
+    width, heads = wanted(checkpoint, "hidden_size", int), wanted(checkpoint, "num_attention_heads", int)
+    head_width = _unless_null(checkpoint, "head_dim", 0)
     settings = {
         **FIXED,
         **causal.special_tokens(checkpoint),
         **_rope(checkpoint),
         "vocab": wanted(checkpoint, "vocab_size", int),
         "positions": wanted(checkpoint, "max_position_embeddings", int, POSITIONS[kind]),
-        "width": wanted(checkpoint, "hidden_size", int),
+        "width": width,
         "depth": wanted(checkpoint, "num_hidden_layers", int),
         "heads": heads,
         "kv_heads": _unless_null(checkpoint, "num_key_value_heads", heads),
-        "head_width": _unless_null(checkpoint, "head_dim", 0),
+        "head_width": 0 if head_width * heads == width else head_width,
         "hidden": wanted(checkpoint, "intermediate_size", int),
         "epsilon": wanted(checkpoint, "rms_norm_eps", float, EPSILON),
         "bias": _biases(checkpoint, kind),

@@ -16,6 +16,8 @@ CONFIG, WEIGHTS, PICKLED = "adapter_config.json", "adapter_model.safetensors", "
 
 # PEFT saves these modules with every adapter of a sequence classifier, whichever of them the model has.
 HEADS = ("classifier", "score")
+# Tasks with outputs for every token, of which those of prompts are nobody's concern.
+PER_TOKEN = ("CAUSAL_LM", "TOKEN_CLS")
 
 # Every field that says nothing of the arithmetic, or whose meaning the loader knows, by type. Any other must be unset.
 _ALWAYS = {

@@ -20,6 +20,7 @@ from tlx.fields import check_fields
 from tlx.interop import peft_layers
 from tlx.interop.layout import Tensor
 from tlx.interop.peft_base import Axes, Layer
+from tlx.interop.peft_config import PER_TOKEN
 from tlx.interop.peft_contents import PROMPT, VERA_A, VERA_B, Contents
 from tlx.interop.peft_layers import Part
 from tlx.interop.peft_patterns import pattern_of
@@ -135,12 +136,9 @@ def vera(contents: Contents) -> Plan:
 
 def prompt(contents: Contents) -> Plan:
     """Prompt tuning, and P-tuning, of which the file holds what its network made."""
-    length = contents.config.count("num_virtual_tokens")
-    # A classifier that pools a certain token finds a prompt there; a language model's outputs are those of the words.
-    settings = {
-        "length": length,
-        "pool": "class" if contents.config.values.get("task_type") == "CAUSAL_LM" else "prompt",
-    }
+    # A classifier that pools a certain token finds a prompt there; outputs of tokens are those of the words.
+    pool = "class" if contents.config.values.get("task_type") in PER_TOKEN else "prompt"
+    settings = {"length": contents.config.count("num_virtual_tokens"), "pool": pool}
     leaves = _adapters(contents, Plan("prompt", settings, []))
     parts = [Part(Tensor(PROMPT, (path,)), shape) for path, shape in leaves.items()]
     return Plan("prompt", settings, parts)

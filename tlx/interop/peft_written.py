@@ -21,6 +21,7 @@ from tlx.errors import ConfigError
 from tlx.interop import peft_layers
 from tlx.interop.layout import Tensor
 from tlx.interop.peft_base import Axes, Base, Layer
+from tlx.interop.peft_config import PER_TOKEN
 from tlx.interop.peft_contents import PROMPT, VERA_A, VERA_B
 from tlx.interop.peft_layers import Part
 from tlx.interop.peft_plans import prefix_paths, prefix_tensor
@@ -200,7 +201,7 @@ def vera(adapted: Adapted, leaves: Leaves, names: Names, task: str | None) -> Wr
 
 def prompt(adapted: Adapted, leaves: Leaves, names: Names, task: str | None) -> Written:
     """Prompt tuning; a model that pools a token must pool its first prompt, as it does in PEFT."""
-    if task != "CAUSAL_LM" and dict(adapted.settings)["pool"] != "prompt":
+    if task not in PER_TOKEN and dict(adapted.settings)["pool"] != "prompt":
         raise ConfigError("pool", "expected 'prompt', as in PEFT a model that pools a token finds prompts there")
     (value,) = (leaf for path, leaf in leaves.items() if path.startswith("adapters/") and path.endswith("/prompt"))
     fields = {"prompt_tuning_init": "RANDOM", "prompt_tuning_init_text": None, "tokenizer_name_or_path": None}

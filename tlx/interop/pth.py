@@ -8,10 +8,12 @@ PyTorch 1.6 and later, and the row of pickles before it.
 Source: the layouts are those that `torch.save` writes (`torch/serialization.py`, version 2.13).
 """
 
+import functools
 import io
+import math
 import pickletools
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -43,6 +45,7 @@ _DICT, _TENSOR, _PARAMETER = (
 _NAMES = {*_DTYPES, _DICT, _TENSOR, _PARAMETER}
 # Where training scripts put the weights among other things.
 _WRAPPED = ("state_dict", "model", "model_state_dict")
+_SHOWN = 80  # characters of a name that a message repeats
 _HINT = "save model.state_dict() alone, or as safetensors"
 
 
@@ -87,7 +90,7 @@ def read_pth(path: Path) -> dict[str, np.ndarray]:
       path: of a `.pth`, `.pt` or `.bin` file that `torch.save(model.state_dict(), path)` wrote.
 
     Returns:
-      Name to array, in the file's order.
+      Name to array, in the file's order; not to be written to.
 
     Raises:
       FileError: the file is damaged, or holds anything but named tensors.
@@ -125,30 +128,43 @@ def _tensors(value: Any) -> Iterator[tuple[str, _View]]:
 
 
 def _array(view: _View, flat: np.ndarray) -> np.ndarray:
+    # The types first: a list times a number is a list of any length.
+    if any(type(number) is not int or number < 0 for number in (view.offset, *view.shape, *view.strides)):
+        raise _Refused("holds a tensor whose shape is not one")
     reach = view.offset + sum((size - 1) * stride for size, stride in zip(view.shape, view.strides, strict=True))
-    numbers = (view.offset, *view.shape, *view.strides)
-    inside = reach < len(flat) or 0 in view.shape
-    if not inside or any(type(number) is not int or number < 0 for number in numbers):
+    # A stride of 0 would make many numbers of one; a small file cannot become a large array.
+    if math.prod(view.shape) > len(flat) or not (reach < len(flat) or 0 in view.shape):
         raise _Refused("holds a tensor that reaches beyond its numbers")
     strides = [stride * flat.itemsize for stride in view.strides]
-    return np.lib.stride_tricks.as_strided(flat[view.offset :], view.shape, strides, writeable=False).copy()
+    # No copy: a thousand views of one storage would be a thousand times the file.
+    return np.lib.stride_tricks.as_strided(flat[view.offset :], view.shape, strides, writeable=False)
 
 
 def _open_zip(file: IO[bytes]) -> tuple[Any, Callable[[_Storage], np.ndarray]]:
     archive = zipfile.ZipFile(file)
     (main,) = (name for name in archive.namelist() if name.endswith("/data.pkl") or name == "data.pkl")
     folder = main.removesuffix("data.pkl")
-    if f"{folder}byteorder" in archive.namelist() and archive.read(f"{folder}byteorder") != b"little":
-        raise _Refused("was written on a big-endian machine")
+    _check_stored(archive.getinfo(main))
+    if (order := f"{folder}byteorder") in archive.namelist():
+        _check_stored(archive.getinfo(order))
+        if archive.read(order) != b"little":
+            raise _Refused("was written on a big-endian machine")
 
+    @functools.cache
     def read(storage: _Storage) -> np.ndarray:
         info = archive.getinfo(f"{folder}data/{storage.key}")
-        # The size is compared before anything is unpacked, so a small file cannot become a large one.
-        if info.file_size != storage.count * storage.dtype.itemsize or info.compress_type != zipfile.ZIP_STORED:
+        _check_stored(info)
+        if info.file_size != storage.count * storage.dtype.itemsize:
             raise _Refused(f"has a storage {storage.key} of an unexpected size")
         return np.frombuffer(archive.read(info), storage.dtype)
 
     return _run(io.BytesIO(archive.read(main))), read
+
+
+def _check_stored(info: zipfile.ZipInfo) -> None:
+    # A few compressed bytes can become any number.
+    if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
+        raise _Refused(f"holds {info.filename!r} compressed, as torch.save never does")
 
 
 def _open_legacy(file: IO[bytes]) -> tuple[Any, Callable[[_Storage], np.ndarray]]:
@@ -162,7 +178,7 @@ def _open_legacy(file: IO[bytes]) -> tuple[Any, Callable[[_Storage], np.ndarray]
     flat: dict[str, np.ndarray] = {}
     for key in keys:
         count = int.from_bytes(file.read(8), "little", signed=True)
-        if key not in used or count != used[key].count:
+        if type(key) is not str or key not in used or count != used[key].count:
             raise _Refused(f"has a storage {key} of an unexpected size")
         data = file.read(count * used[key].dtype.itemsize)
         flat[key] = np.frombuffer(data, used[key].dtype, count)
@@ -199,7 +215,7 @@ def _run(file: IO[bytes]) -> Any:
 
 def _named(text: str) -> _Name:
     if text not in _NAMES:
-        raise _Refused(f"names {text}, which no dict of tensors needs")
+        raise _Refused(f"names {text[:_SHOWN]!r}, which no dict of tensors needs")
     return _Name(text)
 
 
@@ -221,12 +237,21 @@ def _tuple(size: int | None) -> Callable[[list[Any]], None]:
 
 def _set_items(stack: list[Any]) -> None:
     items = _group(stack)
-    stack[-1].update(zip(items[::2], items[1::2], strict=True))
+    _put(stack[-1], zip(items[::2], items[1::2], strict=True))
 
 
 def _set_item(stack: list[Any]) -> None:
     value, key = stack.pop(), stack.pop()
-    stack[-1][key] = value
+    _put(stack[-1], [(key, value)])
+
+
+def _put(target: Any, items: Iterable[tuple[Any, Any]]) -> Any:
+    # Other keys are of no use, and to hash one that is nested deeply enough would crash the interpreter.
+    for key, value in items:
+        if type(target) is not dict or type(key) not in (str, int):
+            raise _Refused("holds something besides tensors under names")
+        target[key] = value
+    return target
 
 
 def _append(stack: list[Any]) -> None:
@@ -241,6 +266,8 @@ def _appends(stack: list[Any]) -> None:
 
 def _stack_global(stack: list[Any]) -> None:
     name, module = stack.pop(), stack.pop()
+    if type(name) is not str or type(module) is not str:
+        raise _Refused("names something by no name")
     stack.append(_named(f"{module}.{name}"))
 
 
@@ -253,15 +280,15 @@ def _build(stack: list[Any]) -> None:
 
 def _persistent(stack: list[Any]) -> None:
     kind, dtype, key, _, count, *_ = stack.pop()
-    if kind != "storage" or dtype.text not in _DTYPES or type(count) is not int or count < 0:
+    if kind != "storage" or dtype.text not in _DTYPES or type(key) is not str or type(count) is not int or count < 0:
         raise _Refused("refers to something besides numbers")
-    stack.append(_Storage(str(key), np.dtype(_DTYPES[dtype.text]), count))
+    stack.append(_Storage(key, np.dtype(_DTYPES[dtype.text]), count))
 
 
 def _reduce(stack: list[Any]) -> None:
     arguments, name = stack.pop(), stack.pop()
     if name == _Name(_DICT):
-        stack.append(dict(*arguments))
+        stack.append(_put({}, *arguments) if arguments else {})
     elif name == _Name(_PARAMETER) and isinstance(arguments[0], _View):
         stack.append(arguments[0])
     elif name == _Name(_TENSOR) and isinstance(arguments[0], _Storage):

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from tlx.errors import ConfigError
 from tlx.fields import Field
 from tlx.models import stack
-from tlx.models.conv import conv, convolve, max_pool
+from tlx.models.conv import conv, convolve, max_pool, widened
 from tlx.models.inputs import IMAGE, IMAGE_FIELDS, check_images, check_input, prepared
 
 FIELDS = {
@@ -63,7 +63,7 @@ def standardised(kernel: jax.Array) -> jax.Array:
     Source: Qiao et al. (2019), equations 2 and 3, with 1e-10 added to the variance, as in BiT's code.
     """
     axes = tuple(range(kernel.ndim - 1))
-    wide = kernel.astype(jnp.promote_types(kernel.dtype, jnp.float32))
+    wide = widened(kernel)
     mean, variance = (moment(wide, axis=axes, keepdims=True) for moment in (jnp.mean, jnp.var))
     return ((wide - mean) * jax.lax.rsqrt(variance + 1e-10)).astype(kernel.dtype)
 

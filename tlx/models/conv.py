@@ -106,10 +106,14 @@ def convolve(
     taps = _Taps(lhs.shape, rhs.shape[:2], window_strides, padding)
     if min(taps.counts) < 1 or not taps.rows or not taps.columns:
         return jnp.zeros((len(lhs), *(max(0, count) for count in taps.counts), rhs.shape[-1]), lhs.dtype)
-    wide = jnp.promote_types(lhs.dtype, jnp.float32)
-    x_BHWC, kernel = lhs.astype(wide), rhs.astype(wide)
+    x_BHWC, kernel = widened(lhs), widened(rhs)
     y_BHWO = _shifts(taps, x_BHWC, kernel) if depthwise else _patches(taps, x_BHWC, kernel, precision)
     return y_BHWO.astype(lhs.dtype)
+
+
+def widened(x: jax.Array) -> jax.Array:
+    """In float32, unless it has that many bits already."""
+    return x if x.dtype.itemsize >= 4 else x.astype(jnp.float32)
 
 
 def _in_our_order(lhs: jax.Array, rhs: jax.Array, dimension_numbers: Any) -> bool:

@@ -183,7 +183,7 @@ def _write(
         logits_B1V, cache = read(model, apply, {**variables, "cache": cache}, here)
         token_B, over_B = pick(logits_B1V, step, done_B)
         id_BN = jax.lax.dynamic_update_slice_in_dim(id_BN, rearrange(token_B, "b -> b 1"), step, axis=1)
-        return step + 1, id_BN, length_B + ~done_B, over_B, cache
+        return step + 1, id_BN, length_B + (~done_B).astype(jnp.int32), over_B, cache
 
     logits_B1V, cache = read(model, apply, variables, flow, last_only=True)
     token_B, done_B = pick(logits_B1V, 0, jnp.zeros(len(prompt_BT), jnp.bool_))

@@ -98,7 +98,6 @@ class Attention(nn.Module):
           at: where keys and values of all calls are kept, in slots of the collection `cache`: the slot of the first of
             these tokens. The mask then is one of slots. None where nothing is kept.
           train: whether to drop.
-          queries: how many tokens ask, the first ones; None for all.
 
         Returns:
           [B, T, D], or as many tokens as ask.

@@ -17,7 +17,7 @@ from tlx.models.registry import Model
 from tlx.records import Records
 from tlx.study.context import fresh_variables
 from tlx.study.plan import RESET
-from tlx.study.weights import open_weights
+from tlx.study.weights import MERGED, open_weights
 from tlx.surgery import transplant
 
 # The inputs on which both models are compared.
@@ -64,20 +64,45 @@ def merge_cell(work: Path, prefix: str, out: Path) -> Outcome:
       CheckpointError: the leaves it began with are gone, or `out` holds something else.
       ConfigError: its method adds what no plain model has a place for.
     """
-    record = find(Records(work), prefix)
-    folder = work / "artifacts" / record["id"]
-    if not folder.is_dir():
-        raise FileError(folder, "nothing was kept of this cell; run the study again with --config.artifacts=True")
-    described = load_artifact(folder).meta["model"]
-    kept = artifact.load(folder, _base(work, record, artifact.model_from(folder, described)))
+    record, kept, _ = kept_of(work, prefix)
     try:
         merged = merge(kept.adapted, kept.variables)
     except ConfigError as error:
         raise error.within(f"config.adapt.{record['cell']['entry']}.method") from None
-    meta = {"kind": "merged", "model": described, "method": record["cell"]["method"], "cell": record["id"]}
+    meta = {
+        "kind": MERGED,
+        "model": artifact.describe_model(kept.adapted.model),
+        "method": record["cell"]["method"],
+        "cell": record["id"],
+    }
     save_artifact(out, merged.variables, meta | {"lineage": record["lineage"]})
     difference = gap(kept.adapted, kept.variables, merged, random_inputs(kept.adapted.model))
     return Outcome(record["id"], len(merged.kept), difference, INPUTS, str(out))
+
+
+def kept_of(work: Path, prefix: str) -> tuple[dict[str, Any], artifact.Artifact, dict[str, Any]]:
+    """What was kept of a cell, on the leaves it began with.
+
+    Args:
+      work: of a study that was run with `config.artifacts=True`.
+      prefix: the beginning of a cell's id that no other cell has.
+
+    Returns:
+      The record, the adapted model, and the config of the cell's source, empty where it had none.
+
+    Raises:
+      FileError: there is no such cell, or nothing was kept of it.
+      CheckpointError: the leaves it began with are gone.
+    """
+    records = Records(work)
+    record = find(records, prefix)
+    folder = work / "artifacts" / record["id"]
+    if not folder.is_dir():
+        raise FileError(folder, "nothing was kept of this cell; run the study again with --config.artifacts=True")
+    model = artifact.model_from(folder, load_artifact(folder).meta["model"])
+    name = (record["lineage"] or {}).get("source")
+    source: dict[str, Any] = records.manifest()["config"]["sources"][name] if name else {}
+    return record, artifact.load(folder, _base(work, record, model, source)), source
 
 
 def find(records: Records, prefix: str) -> dict[str, Any]:
@@ -118,12 +143,11 @@ def random_inputs(model: Model, size: int = INPUTS, seed: int = SEED) -> jax.Arr
     return jax.random.uniform(key, shape, jnp.float32, -1.0, 1.0)
 
 
-def _base(work: Path, record: Mapping[str, Any], model: Model) -> dict[str, Any]:
+def _base(work: Path, record: Mapping[str, Any], model: Model, source: Mapping[str, Any]) -> dict[str, Any]:
     """The leaves the cell began with, as `starts.initial_variables` made them."""
     fresh = fresh_variables(model, record["cell"]["seed"])
     if record["lineage"] is None:
         return fresh
-    source = Records(work).manifest()["config"]["sources"][record["lineage"]["source"]]
     digest = record["lineage"]["checkpoint"]
     found = _released(source["checkpoint"], model, digest) if source.get("checkpoint") else _trained(work, digest)
     return transplant(found, fresh, RESET)[0]
