@@ -99,8 +99,8 @@ def tiny_method(name: str) -> TinyMethod:
 def pairs(sample: bool = False) -> list[Any]:
     """Every registered method with every registered model it applies to.
 
-    The basic methods on every model, and every method on one model, which changes from method to method, are in
-    the default tier; the rest is marked `exhaustive`.
+    Every method on one model, which changes from method to method, is in the default tier, the basic methods on every
+    model are `thorough`, the rest is `exhaustive`.
 
     Args:
       sample: whether to leave out the rest.
@@ -109,9 +109,11 @@ def pairs(sample: bool = False) -> list[Any]:
     for i, method in enumerate(sorted(METHODS)):
         models = [model for model in sorted(MODELS) if tiny_method(method).applies(model)]
         for model in models:
-            in_default = method in BASIC or model == models[i % len(models)]
-            if in_default or not sample:
-                found.append(pytest.param((method, model), marks=() if in_default else pytest.mark.exhaustive))
+            marks = () if model == models[i % len(models)] else pytest.mark.exhaustive
+            if marks and method in BASIC:
+                marks = pytest.mark.thorough
+            if marks != pytest.mark.exhaustive or not sample:
+                found.append(pytest.param((method, model), marks=marks))
     return found
 
 

@@ -285,7 +285,7 @@ def test_tensors_that_cannot_be(write: Callable[..., Path], name: str, tmp_path:
     assert reason in refusal(write(tmp_path / "a.pth", {"a": view}))
 
 
-DEEP = 300_000
+DEEP = 100_000
 NOT_TENSORS = {
     "a list": ([1, 2], "holds no dict of tensors"),
     "nothing": ({}, "holds no dict of tensors"),
