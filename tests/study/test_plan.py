@@ -1,9 +1,14 @@
+import dataclasses
 from pathlib import Path
 
+import jax
+import pytest
 from conftest import Make
+from tiny import tiny_model
 
 from tlx.progress import Silent
 from tlx.report.plan import outline
+from tlx.study.plan import RESET, resets
 from tlx.study.run import Grid, in_order, lay_out
 from tlx.study.spec import Folders
 
@@ -86,3 +91,11 @@ def test_the_outline_counts_by_hand(make_study: Make, data_dir: Path) -> None:
 def test_pretraining_starts_first_and_others_need_not_wait_for_it(make_study: Make, data_dir: Path) -> None:
     entries = [unit.first.entry.name for unit in in_order(laid_out(make_study, data_dir).units)]
     assert entries == ["full", "scratch", "scratch", "random_frozen", "full", "lora", "lora", "probe"]
+
+
+@pytest.mark.parametrize(("tied", "kept"), [(True, ()), (False, RESET)])
+def test_a_head_that_is_the_table_of_words_comes_from_the_source(tied: bool, kept: tuple[str, ...]) -> None:
+    model = tiny_model("decoder", head="lm", tied=tied)
+    model = dataclasses.replace(model, num_classes=dict(model.settings)["vocab"])
+    shapes = jax.eval_shape(model.init, 0)
+    assert resets(shapes) == kept

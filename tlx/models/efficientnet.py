@@ -39,6 +39,12 @@ FIELDS = {
     "dropout": Field(
         0.2, "dropout rate before the head in training; published: 0.2, from lite2 on 0.3", low=0, high=0.9
     ),
+    "momentum": Field(
+        0.99,
+        "share of the running statistics that a step keeps; published: 0.99, for long training",
+        low=0,
+        high=0.9999,
+    ),
     "drop_connect": Field(
         0.0, "rate at which the last block is skipped in training, those below it less; published: 0.2", low=0, high=0.9
     ),
@@ -112,14 +118,15 @@ def _conv(features: int, name: str, side: int = 1, stride: int = 1) -> nn.Conv:
     return conv(features, side, stride, "SAME", name=name, kernel_init=INIT)
 
 
-def _norm(name: str) -> nn.BatchNorm:
-    return nn.BatchNorm(momentum=0.99, epsilon=1e-3, name=name)
+def _norm(name: str, momentum: float) -> nn.BatchNorm:
+    return nn.BatchNorm(momentum=momentum, epsilon=1e-3, name=name)
 
 
 class Stem(nn.Module):
     """The first convolution: 3x3 by 2."""
 
     width: int
+    momentum: float = 0.99
     mean: tuple[float, ...] = (0.5,)
     std: tuple[float, ...] = (0.5,)
     resize: int = 0
@@ -129,7 +136,7 @@ class Stem(nn.Module):
         """[images, rows, columns, channels] to `width` channels and half the rows and columns."""
         x_BHWC = prepared(x_BHWC, self.mean, self.std, self.resize)
         x_BHWC = _conv(self.width, "conv", 3, 2)(x_BHWC)
-        return nn.relu6(_norm("norm")(x_BHWC, use_running_average=not train))
+        return nn.relu6(_norm("norm", self.momentum)(x_BHWC, use_running_average=not train))
 
 
 class Block(nn.Module):
@@ -141,6 +148,7 @@ class Block(nn.Module):
       stride: of the depthwise convolution.
       expand: factor on the channels that enter it; 1 leaves the first convolution out.
       drop: rate at which the branch is left out in training, image by image.
+      momentum: of the norms' running statistics.
 
     Source: Sandler et al. (2018), figure 4d; the last convolution is linear. No squeeze-and-excitation.
     """
@@ -150,6 +158,7 @@ class Block(nn.Module):
     stride: int
     expand: int
     drop: float = 0.0
+    momentum: float = 0.99
 
     @nn.compact
     def __call__(self, x_BHWC: jax.Array, train: bool = False) -> jax.Array:
@@ -157,12 +166,14 @@ class Block(nn.Module):
         y_BHWC, wide = x_BHWC, self.expand * x_BHWC.shape[-1]
         if self.expand > 1:
             y_BHWC = _conv(wide, "expand")(y_BHWC)
-            y_BHWC = nn.relu6(_norm("expand_norm")(y_BHWC, use_running_average=not train))
+            y_BHWC = nn.relu6(_norm("expand_norm", self.momentum)(y_BHWC, use_running_average=not train))
         # Each of its kernels feeds as many numbers as it has.
         init = nn.initializers.normal(math.sqrt(2.0) / self.side)
         depthwise = conv(wide, self.side, self.stride, "SAME", groups=wide, name="depthwise", kernel_init=init)
-        y_BHWC = nn.relu6(_norm("depthwise_norm")(depthwise(y_BHWC), use_running_average=not train))
-        y_BHWC = _norm("project_norm")(_conv(self.features, "project")(y_BHWC), use_running_average=not train)
+        y_BHWC = nn.relu6(_norm("depthwise_norm", self.momentum)(depthwise(y_BHWC), use_running_average=not train))
+        y_BHWC = _norm("project_norm", self.momentum)(
+            _conv(self.features, "project")(y_BHWC), use_running_average=not train
+        )
         if x_BHWC.shape != y_BHWC.shape:
             return y_BHWC
         drop = nn.Dropout(self.drop, broadcast_dims=(1, 2, 3), name="drop_connect")
@@ -175,16 +186,18 @@ class Pool(nn.Module):
     Args:
       features: channels.
       dropout: rate, on what leaves it.
+      momentum: of the norm's running statistics.
     """
 
     features: int
     dropout: float
+    momentum: float = 0.99
 
     @nn.compact
     def __call__(self, x_BHWC: jax.Array, train: bool = False) -> jax.Array:
         """[images, rows, columns, channels] to [images, `features`]."""
         x_BHWC = _conv(self.features, "conv")(x_BHWC)
-        x_BHWC = nn.relu6(_norm("norm")(x_BHWC, use_running_average=not train))
+        x_BHWC = nn.relu6(_norm("norm", self.momentum)(x_BHWC, use_running_average=not train))
         return nn.Dropout(self.dropout, name="dropout")(jnp.mean(x_BHWC, axis=(1, 2)), deterministic=not train)
 
 
@@ -209,6 +222,7 @@ class EfficientNet(nn.Module):
     stem: int = 32
     features: int = 1280
     dropout: float = 0.2
+    momentum: float = 0.99
     drop_connect: float = 0.0
     mean: tuple[float, ...] = (0.5,)
     std: tuple[float, ...] = (0.5,)
@@ -218,7 +232,7 @@ class EfficientNet(nn.Module):
     def setup(self) -> None:
         """Declares the submodules; their names are the stages' names."""
         # `stem` is a setting, so the module needs a name of its own.
-        self.stem_module = Stem(self.stem, self.mean, self.std, self.resize, name="stem")
+        self.stem_module = Stem(self.stem, self.momentum, self.mean, self.std, self.resize, name="stem")
         depths, widths = self._levels()
         plan = [
             (level, width, STRIDES[level] if i == 0 else 1)
@@ -226,10 +240,10 @@ class EfficientNet(nn.Module):
             for i in range(depth)
         ]
         self.block = [
-            Block(width, SIDES[level], stride, EXPAND if level else 1, self.drop_connect * i / len(plan))
+            Block(width, SIDES[level], stride, EXPAND if level else 1, self.drop_connect * i / len(plan), self.momentum)
             for i, (level, width, stride) in enumerate(plan)
         ]
-        self.pool = Pool(self.features, self.dropout)
+        self.pool = Pool(self.features, self.dropout, self.momentum)
         self.head = nn.Dense(self.num_classes, kernel_init=nn.initializers.normal(0.02))
 
     def _levels(self) -> tuple[tuple[int, ...], tuple[int, ...]]:

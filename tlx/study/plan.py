@@ -22,6 +22,11 @@ STEPS_PER_CALL = 25
 RESET = ("params/head/.*",)
 
 
+def resets(variables: Mapping[str, Any]) -> tuple[str, ...]:
+    """What of a target tree stays fresh: its head, unless the table of words is the head and comes from the source."""
+    return RESET if variables["params"].get("head") else ()
+
+
 @dataclass(frozen=True)
 class Unit:
     """Work that is done together: cells that differ in budget and seed only.

@@ -9,7 +9,7 @@ from tlx import cut, tree
 from tlx.adapt.anatomy import stage_of
 from tlx.study.calibrate import calibrated
 from tlx.study.context import Context, fresh_variables, with_adapters
-from tlx.study.plan import RESET, Unit
+from tlx.study.plan import Unit, resets
 from tlx.study.pretrain import source_model
 from tlx.study.spec import TRANSFER
 from tlx.surgery import Report, transplant
@@ -85,7 +85,7 @@ def initial_variables(unit: Unit, seed: int, context: Context) -> tuple[dict[str
         assert unit.first.source is not None
         pretrained = source_model(unit.first.source, context)
         source = pretrained.variables
-        variables, report = transplant(source, variables, RESET)
+        variables, report = transplant(source, variables, resets(variables))
         context.say_once(f"{unit.first.source.name} → {unit.first.target.name}: {report.line()}")
     variables = with_adapters(unit.task.adapted, variables, seed, source)
     return calibrated(unit, variables, seed, context), report
