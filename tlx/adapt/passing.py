@@ -39,11 +39,9 @@ def run(
       parts: the methods and their settings.
       variables: all leaves; with a `cache` among them, be it empty, keys and values of attention are kept.
       x: what flows into stage `first`.
-      first: index of the first stage.
-      last: index after the last one.
+      first, last: index of the first stage, and that after the last one.
       scale: factor on the adapters' effect.
-      train: whether this is a training step.
-      rng: key for dropout.
+      train, rng: whether this is a training step, and its key for dropout.
       updating: paths of the running statistics that are updated; the other norms use theirs as they are.
       axis: name of the device axis whose parts make up one batch under `pmap`, or None.
 
@@ -55,17 +53,11 @@ def run(
     """
     leaves = {key: variables[key] for key in COLLECTIONS if key in variables}
     context = Pass(model, scale, leaves.get("adapters", {}), train)
-    if "cache" in variables and (names := [method.name for method, _ in parts if method.around or method.alone]):
-        raise ConfigError("name", f"{names[0]!r} reads all tokens at once, which cannot be done with a cache")
-    mutable = [name for name, is_changed in (("batch_stats", updating), ("cache", "cache" in variables)) if is_changed]
-    # All are made before any is in force: making one may look at the model, which must then be the plain one.
-    wrappers = [method.around(settings, context) for method, settings in parts if method.around]
-    interceptors = [method.interceptor(settings, context) for method, settings in parts if method.interceptor]
+    mutable = _mutable(parts, variables, updating)
+    wrappers, interceptors = _hooks(parts, context)
     if "batch_stats" in variables:
         interceptors.append(_batch_norm(updating, axis))
-    settings_of: dict[str, Any] = {"train": train}
-    if rng is not None:
-        settings_of["rngs"] = {"dropout": rng}
+    settings_of: dict[str, Any] = {"train": train} | ({} if rng is None else {"rngs": {"dropout": rng}})
     changed: dict[str, Any] = {}
 
     def stages(x: Any, first: int, last: int) -> Any:
@@ -86,6 +78,25 @@ def run(
     for k in range(first, last):
         x = _wrapped(wrappers, k, functools.partial(stages, first=k, last=k + 1))(x)
     return x, tree.unflatten(changed)
+
+
+def _mutable(
+    parts: tuple[tuple[Method, dict[str, Any]], ...], variables: dict[str, Any], updating: frozenset[str]
+) -> list[str]:
+    """The collections that the pass changes."""
+    is_cached = "cache" in variables
+    if is_cached and (names := [method.name for method, _ in parts if method.around or method.alone]):
+        raise ConfigError("name", f"{names[0]!r} reads all tokens at once, which cannot be done with a cache")
+    return [name for name, is_changed in (("batch_stats", updating), ("cache", is_cached)) if is_changed]
+
+
+def _hooks(parts: tuple[tuple[Method, dict[str, Any]], ...], context: Pass) -> tuple[list[Any], list[Interceptor]]:
+    """The methods' wrappers of stages and their interceptors.
+
+    All are made before any is in force: making one may look at the model, which must then be the plain one.
+    """
+    wrappers = [method.around(settings, context) for method, settings in parts if method.around]
+    return wrappers, [method.interceptor(settings, context) for method, settings in parts if method.interceptor]
 
 
 def _wrapped(wrappers: list[Any], k: int, stage: Callable[[Any], Any]) -> Callable[[Any], Any]:
