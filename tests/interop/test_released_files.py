@@ -15,6 +15,7 @@ from tlx.interop.files import open_checkpoint
 from tlx.interop.format import Format
 from tlx.interop.released import recognise
 from tlx.interop.write import save_released
+from tlx.models.stack import stacked
 
 MODEL = tiny_model("bert")
 FORMAT = hf_bert.BERT
@@ -49,6 +50,12 @@ def test_shards_are_listed_with_their_size(tmp_path: Path) -> None:
     for name in set(index["weight_map"].values()):
         own = [tensors[key].nbytes for key, place in index["weight_map"].items() if place == name]
         assert sum(own) <= 4000 or len(own) == 1
+
+
+def test_scanned_blocks_are_written_apart(tmp_path: Path) -> None:
+    scanned = tiny_model("bert", scan=True)
+    save_released(tmp_path / "out", FORMAT, scanned, stacked(leaves()))
+    assert differing(leaves(), recognise(tmp_path / "out").load()[0]) == set()
 
 
 def test_a_head_may_be_left_out(tmp_path: Path) -> None:

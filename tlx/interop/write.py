@@ -12,6 +12,7 @@ from tlx import atomic
 from tlx.errors import FileError
 from tlx.interop import layout as layouts
 from tlx.interop.format import Format
+from tlx.models import stack
 from tlx.models.registry import Model
 
 # As transformers shards; a file system's limit on one file is far above it, a download's patience is not.
@@ -81,7 +82,11 @@ def save_released(
 
 
 def _tensors(format: Format, model: Model, variables: dict[str, Any], with_head: bool) -> dict[str, np.ndarray]:
-    layout = format.layout(dict(model.settings), model.num_classes)
+    settings = dict(model.settings)
+    if settings.get("scan"):
+        # Others keep the blocks of a stack apart.
+        settings, variables = {**settings, "scan": False}, stack.apart(variables)
+    layout = format.layout(settings, model.num_classes)
     tensors = layouts.save(layout, variables)
     heads = [t.theirs for t in layout.tensors if all(path.startswith(_HEAD) for path in t.ours)]
     return tensors if with_head else {name: tensors[name] for name in tensors if name not in heads}
