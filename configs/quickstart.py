@@ -3,9 +3,9 @@
 Run:       uv run tlx run configs/quickstart.py
 Expected:  test accuracy in %, mean of 5 seeds, half-width of the 95 % interval 0.4 to 9 points
              labels   scratch  random_frozen  full  lora  probe
-                 20      48.7           40.8  71.1  72.2   69.5
-                100      75.5           63.6  90.2  88.4   83.5
-               1000      88.8           74.0  97.8  95.8   91.0
+                 20      48.7           40.8  71.2  72.7   69.6
+                100      75.5           63.6  90.0  88.3   84.0
+               1000      88.8           74.0  97.7  95.9   90.9
 Takes:     about 2 minutes and 1 GB of memory on two CPU cores
 Source:    the arms and controls of Yosinski et al. (2014) and Kornblith et al. (2019), in miniature
 """
