@@ -6,7 +6,7 @@ Expected:  test accuracy in %, mean of 3 seeds, half-width of the 95 % interval 
              labels   scratch  probe  full  lora
                  50      66.0   76.4  89.7  83.8
                 200      81.5   85.2  94.0  91.7
-Takes:     4 minutes and 4 GB of memory on two CPU cores
+Takes:     about 4 minutes and 4 GB of memory on two CPU cores
 Source:    Tan and Le (2019) and the Lite variants of 2020 for the network; Kornblith et al. (2019) for the arms
 """
 

@@ -6,7 +6,7 @@ Expected:  test accuracy in %, mean of 3 seeds, half-width of the 95 % interval 
              labels   scratch  probe  full  lora
                  32      55.5   76.7  76.3  76.1
                 256      36.9   81.1  86.6  84.5
-Takes:     8 minutes and 4 GB of memory on two CPU cores
+Takes:     8 minutes on two CPU cores, measured while they had other work
 Source:    Reimers and Gurevych (2019) for the embeddings; Hutto and Gilbert (2014) for the rated sentences
 """
 
