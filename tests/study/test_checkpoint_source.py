@@ -1,5 +1,6 @@
 """A study whose source is a checkpoint: the model is what the checkpoint says, and nothing is pre-trained."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,17 @@ import numpy as np
 import pytest
 from tiny import CLASSES
 
+from tlx import tree
 from tlx.artifact import describe_model
 from tlx.build import build
-from tlx.checkpoint import save_artifact
+from tlx.checkpoint import load_artifact, save_artifact
 from tlx.cli import main
 from tlx.config import load
-from tlx.models.registry import Model
+from tlx.fields import check_fields
+from tlx.interop import hf_vit
+from tlx.interop.peft_load import load_adapter
+from tlx.interop.write import save_released
+from tlx.models.registry import MODELS, Model
 from tlx.progress import Silent
 from tlx.records import Records
 from tlx.study import run
@@ -43,9 +49,6 @@ def get_config(argument=""):
 
 
 def model() -> Model:
-    from tlx.fields import check_fields
-    from tlx.models.registry import MODELS
-
     settings = check_fields("model", MODELS["vit"].fields, SETTINGS)
     return Model("vit", tuple(sorted(settings.items())), CLASSES, (28, 28, 1))
 
@@ -134,3 +137,33 @@ def test_what_was_adapted_merges_into_a_source_for_the_next_study(
 def test_the_plan_says_what_is_loaded(spec: str, data_dir: Path, capsys: Any) -> None:
     assert main(["plan", spec, "--data-dir", str(data_dir)]) == 0
     assert "load: kept, " in capsys.readouterr().out.replace("\n", " ")
+
+
+def test_an_adapter_of_a_foreign_checkpoint_is_exported_for_peft(
+    spec: str, tmp_path: Path, data_dir: Path, capsys: Any
+) -> None:
+    own = {**SETTINGS, "pool": "class", "gelu_exact": True, "mean": (0.5,) * 3, "std": (0.5,) * 3}
+    settings = check_fields("model", MODELS["vit"].fields, own)
+    made = Model("vit", tuple(sorted(settings.items())), CLASSES, (28, 28, 1))
+    save_released(tmp_path / "vit", hf_vit.VIT, made, jax.jit(made.init)(0))
+    study = build(load(f"{spec.partition(':')[0]}:{tmp_path / 'vit'}"), "tlx run")
+    run.run(study, Folders(tmp_path / "work", data_dir), Silent(), lambda context: None)
+    (cell,) = [r for r in Records(tmp_path / "work").load_all() if r["cell"]["entry"] == "lora"]
+    assert main(["export", str(tmp_path / "work"), cell["id"], "--out", str(tmp_path / "peft")]) == 0
+    assert capsys.readouterr().out.startswith("lora, ")
+    target = dataclasses.replace(made, num_classes=10)
+    adapted, leaves, _ = load_adapter(tmp_path / "peft", hf_vit.VIT, target)
+    kept = tree.flatten(load_artifact(tmp_path / "work" / "artifacts" / cell["id"]).tree)
+    found = tree.flatten(leaves)
+    assert adapted.method == "lora" and found.keys() == kept.keys()
+    for path in kept:
+        np.testing.assert_allclose(found[path], kept[path], rtol=1e-6, atol=1e-7)
+
+
+def test_what_did_not_start_from_another_library_s_checkpoint_is_not_exported(
+    finished: Path, tmp_path: Path, capsys: Any
+) -> None:
+    (cell,) = [record for record in Records(finished).load_all() if record["cell"]["entry"] == "lora"]
+    assert main(["export", str(finished), cell["id"], "--out", str(tmp_path / "out")]) == 2
+    said = "this cell did not start from another library's checkpoint, so no other knows its base"
+    assert capsys.readouterr().err == f"{finished}: {said}\n"
