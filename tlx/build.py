@@ -49,7 +49,12 @@ def _settings(block: ConfigDict) -> tuple[tuple[str, Any], ...]:
 
 
 def _recipe(block: ConfigDict) -> Recipe:
-    return Recipe(steps=block.steps, batch_size=block.batch_size, label_smoothing=block.label_smoothing)
+    return Recipe(
+        steps=block.steps,
+        batch_size=block.batch_size,
+        label_smoothing=block.label_smoothing,
+        precision=block.precision,
+    )
 
 
 def _optimizer(block: ConfigDict, name: str, schedule: str, warmup: float) -> Optimizer:

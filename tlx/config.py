@@ -41,6 +41,9 @@ _SHARED: Fields = {
         0.0, "decay of the mean of the trainable leaves that is evaluated; 0 for none", low=0.0, high=0.999999
     ),
     "label_smoothing": Field(0.0, "share of the target mass spread over all classes", low=0.0, high=1.0),
+    "precision": Field(
+        "float32", "what passes compute in; leaves, optimizer and loss stay float32", choices=("float32", "bfloat16")
+    ),
 }
 
 

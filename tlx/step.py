@@ -10,6 +10,7 @@ from einops import rearrange
 
 from tlx.adapt.adapted import Adapted
 from tlx.adapt.hooks import Moment
+from tlx.adapt.passing import cast
 from tlx.losses import cross_entropy, mean_scored, shares
 from tlx.models.registry import MODELS
 from tlx.optim import Optimizer, make_optimizer, make_schedule, set_hyper
@@ -194,7 +195,7 @@ def _loss(
     logits_BC, _ = adapted.apply(variables, features, first=head, **settings)
     loss = mean_scored(cross_entropy(logits_BC, batch["label"], hyper.label_smoothing), batch["label"])
     labels = adapted.labels(task.phase)
-    moment = Moment(adapted.model, variables, labels, batch, task.first, features, logits_BC)
+    moment = Moment(adapted.model, variables, labels, batch, task.first, cast(features, "float32"), logits_BC)
     for penalty, own in penalties:
         loss = loss + penalty(own, moment)
     return loss, stats

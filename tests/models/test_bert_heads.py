@@ -13,7 +13,6 @@ from formulas import Leaves, dense, double, erf, layer_norm, randomised
 from tiny import CLASSES, adapt, tiny_model, variables
 
 from tlx import tree
-from tlx.adapt.adapted import Adapted
 from tlx.adapt.anatomy import Anatomy
 from tlx.errors import ConfigError
 from tlx.fields import check_fields
@@ -194,57 +193,6 @@ def test_half_precision_stays_half(changes: dict[str, Any]) -> None:
     assert np.corrcoef(np.ravel(out).astype(np.float32), np.ravel(whole))[0, 1] > 0.99
 
 
-# The first token alone
-
-
-@pytest.mark.parametrize(("pool", "remat"), [("first", True), ("first_token", False)])
-def test_the_first_token_alone_has_the_same_features(pool: str, remat: bool) -> None:
-    every, one = (model_of(depth=2, pool=pool, first_only=alone, remat=remat) for alone in (False, True))
-    given = leaves(every)
-    np.testing.assert_allclose(one.module.apply(given, IDS_BT), every.module.apply(given, IDS_BT), atol=1e-5)
-    # Whoever asks for what flows out of the last block gets all of it.
-    whole = one.module.apply(given, IDS_BT, 0, 3)
-    assert whole["hidden"].shape == (3, 6, 16)
-    np.testing.assert_array_equal(whole["hidden"], every.module.apply(given, IDS_BT, 0, 3)["hidden"])
-    flops = [_flops(model, given) for model in (every, one)]
-    assert flops[1] < 0.8 * flops[0]
-
-
-def _flops(model: Model, given: Any) -> float:
-    lowered = jax.jit(model.module.apply).lower(given, IDS_BT)
-    return float(lowered.compile().cost_analysis()["flops"])
-
-
-@pytest.mark.parametrize(
-    "method",
-    [
-        "lora",
-        "ptuning_v2",
-        "parallel",
-        "vpt_deep",
-        *(pytest.param(method, marks=pytest.mark.thorough) for method in ("houlsby", "ssf", "ia3")),
-    ],
-)
-def test_methods_see_no_difference(method: str) -> None:
-    every, one = (model_of(after_pad=True, first_only=alone) for alone in (False, True))
-    adapted = adapt(method, every)
-    rng = np.random.default_rng(1)
-    shapes = tree.flatten(adapted.abstract())
-    found = tree.unflatten({p: jnp.asarray(rng.normal(0, 0.3, x.shape), jnp.float32) for p, x in shapes.items()})
-    same = Adapted(one, adapted.method, adapted.settings)
-    got, want = (jax.jit(seen.apply)(found, IDS_BT)[0] for seen in (same, adapted))
-    np.testing.assert_allclose(got, want, atol=2e-5)
-
-
-@pytest.mark.parametrize("method", ["prompt", "ladder"])
-def test_methods_that_read_other_tokens_refuse(method: str) -> None:
-    adapted = adapt(method, model_of(first_only=True))
-    with pytest.raises(
-        ConfigError, match="name: the method needs all tokens of the last block; set the model's first_"
-    ):
-        adapted.abstract()
-
-
 @pytest.mark.parametrize("method", ["side", "ladder", "head2toe"])
 def test_methods_with_one_prediction_an_example_refuse(method: str) -> None:
     with pytest.raises(ConfigError, match="name: the method needs one prediction an example, 'bert' makes more"):
@@ -254,9 +202,6 @@ def test_methods_with_one_prediction_an_example_refuse(method: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"first_only": True, "pool": "mean"}, "first_only: expected false, as the pooling 'mean' reads every token"),
-        ({"first_only": True, "head": "mlm"}, "first_only: expected false, as the head 'mlm' reads every token"),
-        ({"first_only": True, "scan": True}, "first_only: expected false, as scanned blocks all do the same"),
         ({"normalise": True, "head": "tokens"}, "normalise: expected false, as the head 'tokens' reads every token"),
     ],
 )

@@ -110,13 +110,6 @@ def test_zeros_have_no_direction_and_no_bad_gradient() -> None:
     assert value == 0 and np.all(np.isfinite(slope))
 
 
-def test_a_trimmed_image_tower_computes_the_same() -> None:
-    full, trimmed = (tiny_model("clip_vision", trim=trim) for trim in (False, True))
-    variables = leaves_of(full)
-    np.testing.assert_allclose(features(trimmed, variables, X), features(full, variables, X), atol=1e-5)
-    assert "tokens" in full.targets and "tokens" not in trimmed.targets
-
-
 def test_similarity_is_the_scaled_cosine() -> None:
     rng = np.random.default_rng(1)
     image, text = rng.normal(size=(2, 4)).astype(np.float32), rng.normal(size=(3, 4)).astype(np.float32)
@@ -197,7 +190,6 @@ def test_classifiers_that_cannot_be() -> None:
     [
         (clip_vision, {"heads": 7}, (224, 224, 3), "heads: 7 heads do not divide the width 768"),
         (clip_vision, {}, (225, 224, 3), "patch: patches of 32 pixels do not tile images of 225×224"),
-        (clip_vision, {"trim": True, "scan": True}, (224, 224, 3), "trim: blocks that are one scanned stage are all"),
         (clip_text, {"heads": 7}, (77,), "heads: 7 heads do not divide the width 512"),
         (clip_text, {"eos": 49408}, (77,), "eos: expected a token id below 49408, got 49408"),
         (clip_text, {"pad": 50000}, (77,), "pad: expected a token id below 49408, got 50000"),

@@ -9,14 +9,12 @@ import pytest
 from formulas import attention, below, double, layer_norm, mlp, randomised
 from tiny import adapt, tiny_model
 
-from tlx import tree
 from tlx.errors import ConfigError
 from tlx.fields import check_fields
 from tlx.models.registry import Model
 from tlx.models.vit import FIELDS, check
 
 X = np.random.default_rng(0).uniform(-1, 1, (2, 8, 8, 1)).astype(np.float32)
-METHODS_FOR_TRIMMED = ("lora", "prefix", "houlsby", "ssf")
 
 
 def leaves_of(model: Model) -> dict[str, Any]:
@@ -99,62 +97,9 @@ def test_patches_tile_images_as_they_are_resized() -> None:
         check(check_fields("model", FIELDS, {"mean": (0.5,) * 3, "std": (0.5,) * 3}), (28, 28, 2))
 
 
-def test_a_trimmed_block_computes_the_same_class_token() -> None:
-    full, trimmed = (tiny_model(pool="class", trim=trim) for trim in (False, True))
-    variables, last = leaves_of(full), full.stages.index("block_1") + 1
-    assert tree.flatten(jax.eval_shape(trimmed.init, 0)).keys() == tree.flatten(variables).keys()
-
-    def outputs(model: Model) -> Any:
-        def loss(v: Any) -> Any:
-            logits = model.module.apply(v, X)
-            return jnp.sum(logits**2), (logits, model.module.apply(v, X, last=last))
-
-        return jax.value_and_grad(loss, has_aux=True)(variables)
-
-    (_, (one, whole)), grads = outputs(full)
-    (_, (other, token)), same = outputs(trimmed)
-    assert whole.shape == (2, 5, 16) and token.shape == (2, 1, 16)
-    np.testing.assert_allclose(token[:, 0], whole[:, 0], atol=1e-5)
-    np.testing.assert_allclose(other, one, atol=1e-5)
-    for path, leaf in tree.flatten(grads).items():
-        np.testing.assert_allclose(tree.flatten(same)[path], leaf, atol=1e-4 * np.abs(leaf).max() + 1e-5, err_msg=path)
-
-
-def test_a_trimmed_block_costs_less() -> None:
-    def flops(trim: bool) -> float:
-        model = tiny_model(pool="class", trim=trim, depth=1, width=64, heads=4)
-        run = jax.jit(lambda v, x: model.module.apply(v, x, 1, 2))
-        shapes = (jax.eval_shape(model.init, 0), jax.ShapeDtypeStruct((8, 17, 64), jnp.float32))
-        return float(run.lower(*shapes).compile().cost_analysis()["flops"])
-
-    # Keys and values of all tokens remain: 2 of 12 parts.
-    assert flops(True) < 0.3 * flops(False)
-
-
-@pytest.mark.parametrize("method", METHODS_FOR_TRIMMED)
-def test_methods_do_to_a_trimmed_block_what_they_do_to_a_whole_one(method: str) -> None:
-    found = []
-    for trim in (False, True):
-        adapted = adapt(method, tiny_model(pool="class", trim=trim))
-        whole = adapted.init_adapters(leaves_of(adapted.model), 1)
-        # Off the zeros at which adapters may start.
-        noisy = jax.tree.map(lambda leaf: leaf + 0.1, whole)
-        found.append(adapted.apply(noisy, X)[0])
-    np.testing.assert_allclose(found[1], found[0], atol=2e-5)
-
-
-@pytest.mark.parametrize("method", ["prompt", "vpt_shallow", "vpt_deep", "ladder"])
-def test_methods_that_need_every_token_say_so(method: str) -> None:
-    with pytest.raises(ConfigError, match="works on tokens, which 'vit' does not, as trim leaves its last block one"):
-        adapt(method, tiny_model(pool="class", trim=True)).labels()
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"trim": True}, "trim: the head reads a class token alone if pool is 'class', not 'mean'"),
-        ({"trim": True, "pool": "patches"}, "trim: the head reads a class token alone if pool is 'class', not 'patch"),
-        ({"trim": True, "pool": "class", "scan": True}, "trim: blocks that are one scanned stage are all alike"),
         ({"std": (0.0,)}, "std: expected numbers above 0"),
     ],
 )

@@ -36,6 +36,8 @@ class Adapted:
       stats: running statistics of BatchNorm: `auto` updates those of norms that train, `frozen_stats` none,
         `update_stats` all, `reset` all, from mean 0 and variance 1 on.
       source_classes: outputs of the source's head, for a method that keeps it; 0 for as many as the model's own.
+      precision: what the stages compute in, `float32` or `bfloat16`. Leaves, their gradients, running statistics and
+        logits are float32 either way.
     """
 
     model: Model
@@ -44,6 +46,7 @@ class Adapted:
     also: tuple[tuple[str, Settings], ...] = ()
     stats: str = "auto"
     source_classes: int = 0
+    precision: str = "float32"
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -174,21 +177,27 @@ class Adapted:
           axis: name of the device axis whose parts make up one batch under `pmap`, or None.
 
         Returns:
-          The last stage's output, and what changed: the running statistics a training step updated, and the `cache`
-          where the variables have one; `{}` for nothing.
+          The last stage's output, logits in float32, and what changed: the running statistics a training step
+          updated, and the `cache` where the variables have one; `{}` for nothing.
         """
         last = len(self.model.stages) if last is None else last
         for method, settings in self.parts:
             if method.rewrite:
                 variables = method.rewrite(settings, variables, scale)
+        variables = passing.lowered(variables, self.precision)
+        # What comes from a stage is as that stage gave it: positions, for one, stay float32.
+        x = x if first else passing.cast(x, self.precision)
         run = functools.partial(passing.run, self.model, self.parts, variables, scale=scale)
-        if not train:
-            return run(x, first, last)
-        cut = min(max(first, self.cut(phase)), last)
-        if first < cut:
-            x, _ = run(x, first, cut)
-        updating = frozenset(path for path, label in self.stat_labels(phase).items() if label == "stats")
-        return run(x, cut, last, train=True, rng=rng, updating=updating, axis=axis)
+        changed: dict[str, Any] = {}
+        if train:
+            cut = min(max(first, self.cut(phase)), last)
+            if first < cut:
+                x, _ = run(x, first, cut)
+            updating = frozenset(path for path, label in self.stat_labels(phase).items() if label == "stats")
+            out, changed = run(x, cut, last, train=True, rng=rng, updating=updating, axis=axis)
+        else:
+            out, changed = run(x, first, last)
+        return passing.cast(out, "float32") if last == len(self.model.stages) else out, changed
 
     def _blamed(self, i: int) -> Any:
         return labelling.blamed_on_part(self.parts[i][0].name if i else "")

@@ -87,8 +87,8 @@ def interceptor(settings: Settings, context: Pass) -> Interceptor:
       `side` [B, T, E]. The model's leaves are only read forwards: what is trained comes after all of them.
 
     Raises:
-      ConfigError: the model has no attention, computes some tokens only, or makes more than one prediction an
-        example, or the reduction does not divide its width.
+      ConfigError: the model has no attention, or makes more than one prediction an example, or the reduction does
+        not divide its width.
 
     Source: Sung et al. (2022), section 3.2: h_i = block_i(μ_i·down_i(x_i) + (1 - μ_i)·h_(i-1)) with
       μ_i = sigmoid(gate / 0.1), h_0 = down_0(embedding), and the head on up(h_L). The blocks are drawn afresh, where
@@ -98,7 +98,6 @@ def interceptor(settings: Settings, context: Pass) -> Interceptor:
     model = context.model
     tokens.role(model, "tokens")
     blocks = tokens.role(model, "blocks") if tokens.role(model, "attention") else ""
-    tokens.check_whole(model)
     Anatomy(model).check_pooled()
     first, pool, heads = model.stages[0], model.stages[-2], dict(model.settings)["heads"]
 
@@ -116,7 +115,7 @@ def interceptor(settings: Settings, context: Pass) -> Interceptor:
             x_BTD = tokens.hidden(base)
             return {"base": base, "side": _run(module, Entry(_width(settings, x_BTD), parent=None), x_BTD)}
         if tree.matches(blocks, path):
-            base, side_BTE = layer(args[0]["base"], *args[1:], **kwargs), args[0]["side"]
+            base, side_BTE = layer(args[0]["base"], *args[1:], **tokens.whole(kwargs)), args[0]["side"]
             rung = Rung(math.gcd(heads, side_BTE.shape[-1]), parent=None)
             return {"base": base, "side": _run(module, rung, side_BTE, tokens.hidden(base), _mask(base))}
         if path == pool:

@@ -50,9 +50,7 @@ def interceptor(settings: Settings, context: Pass) -> Interceptor:
     model, length = context.model, settings["length"]
     first, pool = model.stages[0], model.stages[-2]
     sequence = tokens.role(model, "tokens")
-    if settings["pool"] == "class":
-        tokens.check_whole(model)
-    else:
+    if settings["pool"] != "class":
         Anatomy(model).check_pooled()
 
     def join(
@@ -66,7 +64,7 @@ def interceptor(settings: Settings, context: Pass) -> Interceptor:
         path = "/".join(call.module.path)
         if path == pool and settings["pool"] == "class":
             args = (tokens.without(args[0], 0, length), *args[1:])
-        out = layer(*args, **kwargs)
+        out = layer(*args, **tokens.whole(kwargs))
         if tree.matches(sequence, path):
             tokens.check_room(model, length, out.shape[1])
             init = _init(settings, call.module, out.shape[-1])

@@ -25,19 +25,17 @@ def role(model: Model, name: str) -> str:
       ConfigError: of the field `name`, as the model works on no tokens.
     """
     if name not in model.targets:
-        why = ", as trim leaves its last block one" if dict(model.settings).get("trim") else ""
-        raise ConfigError("name", f"the method needs a model that works on tokens, which {model.name!r} does not{why}")
+        raise ConfigError("name", f"the method needs a model that works on tokens, which {model.name!r} does not")
     return model.targets[name]
 
 
-def check_whole(model: Model) -> None:
-    """Whether all tokens come out of the last block, for methods that read others than the first.
+def whole(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """What a block is told, so that it computes all tokens even where the model's head reads the first alone.
 
-    Raises:
-      ConfigError: of the field `name`.
+    Args:
+      kwargs: as an interceptor gets them.
     """
-    if dict(model.settings).get("first_only"):
-        raise ConfigError("name", "the method needs all tokens of the last block; set the model's first_only to false")
+    return {**kwargs, "queries": None} if "queries" in kwargs else kwargs
 
 
 def check_room(model: Model, length: int, tokens: int) -> None:

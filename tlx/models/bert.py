@@ -201,7 +201,6 @@ class Bert(nn.Module):
     normalise: bool = False
     reads: str = "classify"
     head_dropout: float = -1.0
-    first_only: bool = False
     remat: bool = False
     scan: bool = False
 
@@ -258,13 +257,12 @@ class Bert(nn.Module):
           Output of stage `last - 1`: a dict of "hidden" [B, T, D] and "mask" [B, T] up to the last block; after `pool`
           features [B, D], or [B, T, D] where the head reads every token.
         """
-        pool = len(self.stages()) - 2
         if self.scan:
             blocks = [stack.scanned(self.blocks, self.depth, train, self.remat)]
         else:
-            # Whoever asks for the last block's output gets all of it.
-            alone = self.first_only and pool in range(pool + 2)[first:last]
-            blocks = stack.unrolled(self.block, train, self.remat, queries=1 if alone else None)
+            reads_first = self.reads not in OF_TOKENS and self.pooling != "mean"
+            queries = stack.queries(self.depth + 1, first, last, reads_first=reads_first)
+            blocks = stack.unrolled(self.block, train, self.remat, queries=queries)
         run: list[stack.Stage] = [
             partial(self.embed, train=train),
             *blocks,

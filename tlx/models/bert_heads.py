@@ -31,11 +31,6 @@ FIELDS = {
     "head_dropout": Field(
         -1.0, "dropout rate on what the head reads; -1 for that of the rest", low=0.0, high=0.9, unset=-1.0
     ),
-    "first_only": Field(
-        False,
-        "whether the last block computes the first token alone where nothing else is read: the same numbers for "
-        "less, but no method may read or move the other tokens behind that block",
-    ),
 }
 INIT = nn.initializers.normal(0.02)
 # Heads whose input and output are a row for each token.
@@ -48,16 +43,8 @@ def check(settings: Mapping[str, Any]) -> None:
     Raises:
       ConfigError: they do not.
     """
-    head, pool = settings["head"], settings["pool"]
-    if settings["normalise"] and head in OF_TOKENS:
-        raise ConfigError("normalise", f"expected false, as the head {head!r} reads every token")
-    if not settings["first_only"]:
-        return
-    if head in OF_TOKENS or pool == "mean":
-        what = f"the head {head!r}" if head in OF_TOKENS else f"the pooling {pool!r}"
-        raise ConfigError("first_only", f"expected false, as {what} reads every token")
-    if settings["scan"]:
-        raise ConfigError("first_only", "expected false, as scanned blocks all do the same")
+    if settings["normalise"] and settings["head"] in OF_TOKENS:
+        raise ConfigError("normalise", f"expected false, as the head {settings['head']!r} reads every token")
 
 
 class Pool(nn.Module):

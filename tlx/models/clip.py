@@ -74,7 +74,6 @@ class Block(nn.Module):
       epsilon: of both norms.
       dropout: rate.
       causal: whether a token asks itself and those before it only.
-      queries: number of leading tokens that are computed, 0 for all.
     """
 
     heads: int
@@ -83,13 +82,12 @@ class Block(nn.Module):
     epsilon: float
     dropout: float = 0.0
     causal: bool = False
-    queries: int = 0
 
     @nn.compact
-    def __call__(self, flow: Any, train: bool = False) -> Any:
-        """Tokens [B, T, D], or a dict of "hidden" and "mask" [B, T], to the same."""
+    def __call__(self, flow: Any, train: bool = False, queries: int | None = None) -> Any:
+        """Tokens [B, T, D], or a dict of "hidden" and "mask" [B, T], to the same, or to `queries` leading tokens."""
         x_BTD, mask_BT = (flow["hidden"], flow["mask"]) if isinstance(flow, dict) else (flow, None)
-        attention = Attention(self.heads, self.dropout, causal=self.causal, queries=self.queries, name="attention")
+        attention = Attention(self.heads, self.dropout, causal=self.causal, queries=queries or 0, name="attention")
         mixed_BTD = attention(layer_norm(self.epsilon, "norm1")(x_BTD), mask_BT, train=train)
         x_BTD = x_BTD[:, : mixed_BTD.shape[1]] + mixed_BTD
         mlp = Mlp(self.hidden, dropout=self.dropout, activation=self.activation, name="mlp")

@@ -21,7 +21,6 @@ FIELDS = {
     "width": Field(768, "width of the residual stream", low=1, high=8192),
     "heads": Field(12, "attention heads; must divide the width", low=1, high=128),
     "hidden": Field(3072, "hidden width of the MLP", low=1, high=65536),
-    "trim": vit.FIELDS["trim"],
     **clip.FIELDS,
     **IMAGE_FIELDS,
 }
@@ -40,7 +39,6 @@ def check(settings: dict[str, Any], input_shape: tuple[int, ...]) -> None:
     check_input("clip_vision", IMAGE, input_shape)
     transformer.check_heads(settings)
     vit.check_patches(settings, input_shape)
-    vit.check_trim(settings, has_class=True)
 
 
 class Embed(nn.Module):
@@ -104,7 +102,6 @@ class ClipVision(nn.Module):
     epsilon: float = 1e-5
     normalise: bool = True
     dropout: float = 0.0
-    trim: bool = False
     mean: tuple[float, ...] = (0.5,)
     std: tuple[float, ...] = (0.5,)
     resize: int = 0
@@ -118,12 +115,12 @@ class ClipVision(nn.Module):
         if self.scan:
             self.blocks = self._block()
         else:
-            self.block = [self._block(int(self.trim and i == self.depth - 1)) for i in range(self.depth)]
+            self.block = [self._block() for _ in range(self.depth)]
         self.pool = Pool(self.projection, self.normalise, self.epsilon)
         self.head = nn.Dense(self.num_classes, kernel_init=clip.INIT)
 
-    def _block(self, queries: int = 0) -> clip.Block:
-        return clip.Block(self.heads, self.hidden, self.activation, self.epsilon, self.dropout, queries=queries)
+    def _block(self) -> clip.Block:
+        return clip.Block(self.heads, self.hidden, self.activation, self.epsilon, self.dropout)
 
     def stages(self) -> tuple[str, ...]:
         """Names of the stages, input first; a stage's parameters lie under its name."""
@@ -144,7 +141,8 @@ class ClipVision(nn.Module):
         if self.scan:
             blocks = [stack.scanned(self.blocks, self.depth, train, self.remat)]
         else:
-            blocks = stack.unrolled(self.block, train, self.remat)
+            queries = stack.queries(self.depth + 1, first, last, reads_first=True)
+            blocks = stack.unrolled(self.block, train, self.remat, queries=queries)
         run: list[stack.Stage] = [partial(self.embed, train=train), *blocks, self.pool, self.head]
         for stage in run[first:last]:
             x = stage(x)

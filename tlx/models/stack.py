@@ -47,6 +47,24 @@ def unrolled(blocks: Sequence[nn.Module], train: bool, remat: bool, **of_last: A
     return [*map(run, blocks[:-1]), run(blocks[-1], **of_last)]
 
 
+def queries(pool: int, first: int, last: int | None, *, reads_first: bool) -> int | None:
+    """How many tokens of the last block are computed: the first alone where the same pass goes on to read no other.
+
+    Args:
+      pool: index of the stage behind the last block.
+      first: index of the pass's first stage.
+      last: index after its last one, or None for all.
+      reads_first: whether that stage reads the first token only.
+
+    Returns:
+      1, or None for all of them: whoever asks for what flows out of the last block gets all of it.
+
+    >>> queries(4, 0, None, reads_first=True), queries(4, 0, 4, reads_first=True)
+    (1, None)
+    """
+    return 1 if reads_first and pool in range(pool + 2)[first:last] else None
+
+
 def scanned(block: nn.Module, depth: int, train: bool, remat: bool) -> Stage:
     """All blocks as one stage.
 

@@ -37,11 +37,6 @@ FIELDS = {
     "gelu_exact": Field(False, "the GELU by the error function, not by its approximation with tanh"),
     "epsilon": Field(1e-6, "added to the variance by every norm", low=0.0, high=1e-3),
     "dropout": Field(0.0, "dropout rate in training", low=0.0, high=0.9),
-    "trim": Field(
-        False,
-        "whether the last block computes its class token only, which is all that the head reads; not for methods that "
-        "add tokens or read every token of a block",
-    ),
     **IMAGE_FIELDS,
     **stack.FIELDS,
 }
@@ -60,7 +55,6 @@ def check(settings: dict[str, Any], input_shape: tuple[int, ...]) -> None:
     check_input("vit", IMAGE, input_shape)
     transformer.check_heads(settings)
     check_patches(settings, input_shape)
-    check_trim(settings, has_class=settings["pool"] == "class")
 
 
 def check_patches(settings: dict[str, Any], input_shape: tuple[int, ...]) -> None:
@@ -74,22 +68,10 @@ def check_patches(settings: dict[str, Any], input_shape: tuple[int, ...]) -> Non
         raise ConfigError("patch", f"patches of {settings['patch']} pixels do not tile images of {rows}×{columns}")
 
 
-def check_trim(settings: dict[str, Any], has_class: bool) -> None:
-    """Whether the last block may be trimmed to its class token.
-
-    Raises:
-      ConfigError: the head reads other tokens, or the blocks are one.
-    """
-    if settings["trim"] and not has_class:
-        raise ConfigError("trim", f"the head reads a class token alone if pool is 'class', not {settings['pool']!r}")
-    if settings["trim"] and settings["scan"]:
-        raise ConfigError("trim", "blocks that are one scanned stage are all alike; set scan to false")
-
-
 def targets(settings: dict[str, Any]) -> dict[str, str]:
     """Roles that modules play: patterns over module paths."""
-    # Where the last block hands on one token, none can join the others.
-    return {**transformer.TARGETS, **({} if settings.get("trim") else {"tokens": "embed"})}
+    del settings
+    return {**transformer.TARGETS, "tokens": "embed"}
 
 
 def class_tokens(settings: dict[str, Any]) -> int:
@@ -133,7 +115,6 @@ class Block(nn.Module):
 
     Args:
       hidden: of the MLP, 0 for `mlp_ratio` times the width.
-      queries: number of leading tokens that are computed, 0 for all.
       The rest: see `FIELDS`.
     """
 
@@ -143,12 +124,11 @@ class Block(nn.Module):
     hidden: int = 0
     gelu_exact: bool = False
     epsilon: float = 1e-6
-    queries: int = 0
 
     @nn.compact
-    def __call__(self, x_BTD: jax.Array, train: bool = False) -> jax.Array:
-        """[images, tokens, width] to the same, or to the leading tokens."""
-        attention = Attention(self.heads, self.dropout, queries=self.queries, name="attention")
+    def __call__(self, x_BTD: jax.Array, train: bool = False, queries: int | None = None) -> jax.Array:
+        """[images, tokens, width] to the same, or to as many leading tokens as `queries` says."""
+        attention = Attention(self.heads, self.dropout, queries=queries or 0, name="attention")
         mixed_BTD = attention(layer_norm(self.epsilon, "norm1")(x_BTD), None, train=train)
         x_BTD = x_BTD[:, : mixed_BTD.shape[1]] + mixed_BTD
         hidden = self.hidden or self.mlp_ratio * x_BTD.shape[-1]
@@ -202,7 +182,6 @@ class ViT(nn.Module):
     gelu_exact: bool = False
     epsilon: float = 1e-6
     dropout: float = 0.0
-    trim: bool = False
     mean: tuple[float, ...] = (0.5,)
     std: tuple[float, ...] = (0.5,)
     resize: int = 0
@@ -217,14 +196,13 @@ class ViT(nn.Module):
         if self.scan:
             self.blocks = self._block()
         else:
-            self.block = [self._block(int(self.trim and i == self.depth - 1)) for i in range(self.depth)]
+            self.block = [self._block() for _ in range(self.depth)]
         # The field has the name that the stage needs.
         self.pooling = Pool(self.pool, self.final_norm, self.epsilon, name="pool")
         self.head = nn.Dense(self.num_classes, kernel_init=nn.initializers.normal(0.02))
 
-    def _block(self, queries: int = 0) -> Block:
-        settings = (self.dropout, self.hidden, self.gelu_exact, self.epsilon)
-        return Block(self.heads, self.mlp_ratio, *settings, queries)
+    def _block(self) -> Block:
+        return Block(self.heads, self.mlp_ratio, self.dropout, self.hidden, self.gelu_exact, self.epsilon)
 
     def stages(self) -> tuple[str, ...]:
         """Names of the stages, input first; a stage's parameters lie under its name."""
@@ -245,7 +223,8 @@ class ViT(nn.Module):
         if self.scan:
             blocks = [stack.scanned(self.blocks, self.depth, train, self.remat)]
         else:
-            blocks = stack.unrolled(self.block, train, self.remat)
+            queries = stack.queries(self.depth + 1, first, last, reads_first=self.pool == "class")
+            blocks = stack.unrolled(self.block, train, self.remat, queries=queries)
         run: list[stack.Stage] = [partial(self.embed, train=train), *blocks, self.pooling, self.head]
         for stage in run[first:last]:
             x = stage(x)

@@ -10,7 +10,7 @@ from tlx.study.spec import TRANSFER, Entry, Source, Study, Target
 from tlx.study.weights import Weights
 
 # Raised when a change of tlx alters the numbers a config gives, so that old records are not mistaken for new.
-NUMERICS = 3
+NUMERICS = 4
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -88,7 +88,7 @@ def make_units(
     for cell in cells:
         model = model_of(study, targets[cell.target.name].train)
         classes = source_classes(sources[cell.source.name]) if cell.source else 0
-        adapted = cell.entry.adapted(model, classes)
+        adapted = replace(cell.entry.adapted(model, classes), precision=study.recipe.precision)
         task = Task(adapted, cell.entry.optimizer, study.recipe.steps, first=adapted.cut())
         strategy, reason = choose_strategy(study, task, cell.entry.arm)
         alike = (cell.entry.name, cell.source and cell.source.name, cell.target.name)

@@ -21,11 +21,13 @@ class Recipe:
       steps: number of updates.
       batch_size: examples per update, on all devices together.
       label_smoothing: 0 to 1.
+      precision: what passes compute in, `float32` or `bfloat16`.
     """
 
     steps: int
     batch_size: int
     label_smoothing: float
+    precision: str = "float32"
 
 
 @dataclass(frozen=True)
