@@ -88,6 +88,15 @@ def test_it_computes_what_hugging_face_does(folder: Path) -> None:
     np.testing.assert_allclose(logits, logits_of(TENSORS, PIXELS), atol=1e-5)
 
 
+def test_gray_images_have_one_mean(tmp_path: Path) -> None:
+    projection = "vit.embeddings.patch_embeddings.projection.weight"
+    tensors = {**TENSORS, projection: TENSORS[projection][:, :1]}
+    released = recognise(write(tmp_path / "gray", {**CONFIG, "num_channels": 1}, tensors))
+    model, (variables, _) = released.model, released.load()
+    assert model.input_shape == (*SIZE, 1) and dict(model.settings)["mean"] == (0.5,)
+    assert model.module.apply(variables, 2 * PIXELS[None, ..., :1] - 1).shape == (1, CLASSES)
+
+
 @pytest.mark.parametrize("spell", [in_memory, lambda name: in_memory(name).removeprefix("vit.")])
 def test_other_names_of_the_same_tensors(folder: Path, tmp_path: Path, spell: Any) -> None:
     renamed = {spell(name): value for name, value in TENSORS.items()}

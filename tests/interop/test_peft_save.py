@@ -226,10 +226,51 @@ def test_an_adapter_with_ranks_of_its_own_keeps_its_function(tmp_path: Path) -> 
 
 
 SCANNED = tiny_model("bert", scan=True)
+OF_SCANNED: dict[str, tuple[str, dict[str, Any]]] = {
+    "lora": ("lora", {**LOW_RANK, "target": "blocks/attention/query"}),
+    "vera": ("vera", {"rank": 3, "target": ".*/up"}),
+    "ia3": ("ia3", {}),
+    "ptuning_v2": ("ptuning_v2", {"length": 3}),
+}
+
+
+@pytest.mark.parametrize("case", OF_SCANNED)
+def test_scanned_blocks_are_written_one_by_one_and_read_back_as_one(case: str, tmp_path: Path) -> None:
+    method, settings = OF_SCANNED[case]
+    adapted = adapted_by(method, SCANNED, **settings)
+    leaves = leaves_of(adapted)
+    saved(tmp_path / "out", adapted, leaves)
+    again, found, _ = load_adapter(tmp_path / "out", hf_bert.BERT, SCANNED)
+    assert again.model == SCANNED
+    own = {path: leaf for path, leaf in tree.flatten(leaves).items() if path.startswith(("adapters/", "params/head/"))}
+    assert tree.flatten(found).keys() == own.keys()
+    for path, leaf in tree.flatten(found).items():
+        np.testing.assert_array_equal(leaf, own[path], err_msg=path)
+    # The same file, with its blocks apart.
+    _, blocks, _ = load_adapter(tmp_path / "out", hf_bert.BERT, BERT)
+    assert any("/block_1/" in path for path in tree.flatten(blocks))
+
+
+def test_a_norm_that_moved_in_scanned_blocks_is_saved_in_each(tmp_path: Path) -> None:
+    adapted = adapted_by("lora", SCANNED, also=(("norm", ()),), **LOW_RANK)
+    config, _ = saved(tmp_path / "out", adapted, leaves_of(adapted))
+    assert len(config["modules_to_save"]) == 2 + 1 + 2 * DEPTH
+
+
+def test_blocks_that_differ_cannot_be_scanned(tmp_path: Path) -> None:
+    one = adapted_by("lora", target="block_0/attention/(query|value)|block_1/attention/query", **LOW_RANK)
+    saved(tmp_path / "out", one, leaves_of(one))
+    with pytest.raises(FileError, match="adapts its blocks in different ways; load it with scan = false"):
+        load_adapter(tmp_path / "out", hf_bert.BERT, SCANNED)
+    one = adapted_by("lora", target="block_1/attention/query", **LOW_RANK)
+    saved(tmp_path / "half", one, leaves_of(one))
+    with pytest.raises(FileError, match="does not fit the model: 'adapters/blocks/attention/query/lora_a'"):
+        load_adapter(tmp_path / "half", hf_bert.BERT, SCANNED)
+
+
 REFUSED: dict[str, tuple[Adapted, str]] = {
     "another method": (adapted_by("ssf"), "name: 'ssf' has no form in PEFT's files .*; merge it first"),
     "all leaves": (adapted_by("full"), "name: 'full' has no form in PEFT's files .*; merge it first"),
-    "scanned blocks": (adapted_by("lora", SCANNED, **LOW_RANK), "scan: the blocks of PEFT's files are apart"),
     "two adapters": (
         adapted_by("lora", also=(("ia3", tuple(sorted({"outputs": "", "inputs": ""}.items()))),), **LOW_RANK),
         "also: 'ia3' computes something that no file of PEFT has a place for",

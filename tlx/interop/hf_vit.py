@@ -53,6 +53,8 @@ def describe(checkpoint: Checkpoint) -> Description:
     only(checkpoint, "qkv_bias", (True,), True)
     where = checkpoint.path / "config.json"
     rows, columns = images.side_and_side(where, "image_size", checkpoint.config.get("image_size", IMAGE))
+    channels = wanted(checkpoint, "num_channels", int, CHANNELS)
+    half = images.HALF if channels == CHANNELS else (0.5,)
     settings = {
         "patch": images.side(where, "patch_size", checkpoint.config.get("patch_size", PATCH)),
         "width": wanted(checkpoint, "hidden_size", int, WIDTH),
@@ -63,10 +65,10 @@ def describe(checkpoint: Checkpoint) -> Description:
         "epsilon": wanted(checkpoint, "layer_norm_eps", float, EPSILON),
         "dropout": wanted(checkpoint, "hidden_dropout_prob", float, 0.0),
         "pool": "class",
-        **images.preprocessor(checkpoint, images.HALF, images.HALF),
+        **images.preprocessor(checkpoint, half, half),
     }
     classes = checkpoint.tensors.shapes.get("classifier.weight", (0,))[0]
-    return Description(settings, classes, (rows, columns, wanted(checkpoint, "num_channels", int, CHANNELS)))
+    return Description(settings, classes, (rows, columns, channels))
 
 
 def layout(settings: Settings, num_classes: int) -> Layout:

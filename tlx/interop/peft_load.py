@@ -22,7 +22,9 @@ from tlx.interop.peft_base import Base
 from tlx.interop.peft_config import read_config
 from tlx.interop.peft_contents import COPIES, Contents, open_contents
 from tlx.interop.peft_plans import PLANS, Plan, adapted_by
+from tlx.interop.released import resized
 from tlx.interop.report import RESET, Report, Row
+from tlx.models import stack
 from tlx.models.registry import Model
 
 Leaves = dict[str, np.ndarray]
@@ -34,7 +36,7 @@ def load_adapter(folder: Path | str, format: Format, model: Model) -> tuple[Adap
     Args:
       folder: with `adapter_config.json` and `adapter_model.safetensors` (or `.bin`).
       format: of the base model it was made for.
-      model: the base model.
+      model: the base model; where its blocks are scanned, the file must adapt all of them alike.
 
     Returns:
       The adapted model, whose sequences are shortened where prompts need their positions; the leaves that the file
@@ -46,11 +48,14 @@ def load_adapter(folder: Path | str, format: Format, model: Model) -> tuple[Adap
     """
     folder = Path(folder)
     config = read_config(folder)
-    contents = open_contents(folder, config, Base(format, model))
+    is_scanned = bool(dict(model.settings).get("scan"))
+    contents = open_contents(folder, config, Base(format, resized(model, scan=False) if is_scanned else model))
     plan = PLANS[config.kind](contents)
     leaves, report = _read(contents, plan)
+    if is_scanned:
+        leaves = _stacked(contents, leaves)
     trained = [path for path in leaves if path.startswith("params/") and not path.startswith("params/head/")]
-    adapted, adapters = adapted_by(contents, plan, trained)
+    adapted, adapters = adapted_by(contents, plan, model, trained)
     if plan.method == "ia3":
         leaves, report = _with_ones(leaves, report, adapters)
     found = {path: leaf.shape for path, leaf in leaves.items() if path.startswith("adapters/")}
@@ -94,6 +99,14 @@ def _read(contents: Contents, plan: Plan) -> tuple[Leaves, Report]:
         said = [rows[path].what, change.said] if rows[path].what != "copied" else [change.said]
         rows[path] = replace(rows[path], what=", ".join(said), shape=leaves[path].shape)
     return leaves, Report(tuple(rows.values()))
+
+
+def _stacked(contents: Contents, leaves: Leaves) -> Leaves:
+    try:
+        joined: Leaves = tree.flatten(stack.stacked(tree.unflatten(leaves)))
+    except ValueError:
+        raise FileError(contents.path, "adapts its blocks in different ways; load it with scan = false") from None
+    return joined
 
 
 def _with_ones(leaves: Leaves, report: Report, adapters: Mapping[str, Any]) -> tuple[Leaves, Report]:

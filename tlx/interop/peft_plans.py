@@ -5,6 +5,7 @@ multiplied into B: the function is the same.
 """
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -49,7 +50,7 @@ class Plan:
 
     Args:
       method: ours.
-      settings: those of the method that the file decides.
+      settings: those of the method that the file decides; a list of layers stands for a pattern.
       parts: its tensors.
       changes: by path of a leaf.
       fold: leaves that multiply others and are no leaves of ours: path to the path of the other.
@@ -113,7 +114,7 @@ def ia3(contents: Contents) -> Plan:
             raise FileError(contents.path, f"scales the inputs of {module!r}, which here have no channels of their own")
         parts.append(peft_layers.scaled(layer, axes, contents.prefix + module, inputs))
         sides["inputs" if inputs else "outputs"] += layer.ours
-    return Plan("ia3", {name: pattern_of(paths) for name, paths in sides.items()}, parts)
+    return Plan("ia3", sides, parts)
 
 
 def vera(contents: Contents) -> Plan:
@@ -182,8 +183,8 @@ def _common(contents: Contents) -> dict[str, Any]:
     return {"dropout": float(contents.config.number("lora_dropout", 0.0)), "target": _target(contents)}
 
 
-def _target(contents: Contents) -> str:
-    return pattern_of([path for layer in contents.layers.values() for path in layer.ours])
+def _target(contents: Contents) -> list[str]:
+    return [path for layer in contents.layers.values() for path in layer.ours]
 
 
 def _paths(contents: Contents, leaf: str) -> list[str]:
@@ -221,31 +222,44 @@ def _filled(leaf: str, lacking: int, factor: float) -> Callable[[np.ndarray], np
     return make
 
 
-def adapted_by(contents: Contents, plan: Plan, trained: Sequence[str] = ()) -> tuple[Adapted, dict[str, Any]]:
+def adapted_by(
+    contents: Contents, plan: Plan, model: Model, trained: Sequence[str] = ()
+) -> tuple[Adapted, dict[str, Any]]:
     """The model as adapted by a plan, and the shapes of its adapters by path.
 
     Args:
       contents: the file.
       plan: what it holds.
+      model: the base model, or the same with scanned blocks.
       trained: paths of further leaves that the file replaces.
 
     Raises:
       FileError: the method cannot be set so, or not on this model.
     """
     try:
-        settings = check_fields(plan.method, METHODS[plan.method].fields, plan.settings)
+        is_scanned = dict(model.settings).get("scan")
+        given = {
+            name: pattern_of(_scanned(value) if is_scanned else value) if isinstance(value, list) else value
+            for name, value in plan.settings.items()
+        }
+        settings = check_fields(plan.method, METHODS[plan.method].fields, given)
         also: tuple[tuple[str, tuple[tuple[str, Any], ...]], ...] = ()
         if trained:
             own = pattern_of(path.removeprefix("params/") for path in trained)
             others = rf"params/(?!head/|({own})$).*"
             also = (("freeze", (("frozen", (others,)),)),)
-        model = _with_room(contents.base.model, settings.get("length", 0))
+        model = _with_room(model, settings.get("length", 0))
         adapted = Adapted(model, plan.method, tuple(sorted(settings.items())), also)
         leaves = tree.flatten(adapted.abstract())
         adapted.labels()
     except (ConfigError, RuleError) as error:
         raise FileError(contents.config.path, f"asks for what {plan.method!r} here is not: {error}") from None
     return adapted, {path: leaf for path, leaf in leaves.items() if path.startswith("adapters/")}
+
+
+def _scanned(layers: Sequence[str]) -> list[str]:
+    """The layers where all blocks are one stage."""
+    return list(dict.fromkeys(re.sub(r"block_\d+/", "blocks/", path) for path in layers))
 
 
 def _with_room(model: Model, prompts: int) -> Model:
@@ -257,4 +271,5 @@ def _with_room(model: Model, prompts: int) -> Model:
 
 
 def _adapters(contents: Contents, plan: Plan) -> dict[str, tuple[int, ...]]:
-    return {path: tuple(leaf.shape) for path, leaf in adapted_by(contents, plan)[1].items()}
+    _, adapters = adapted_by(contents, plan, contents.base.model)
+    return {path: tuple(leaf.shape) for path, leaf in adapters.items()}

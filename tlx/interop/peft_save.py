@@ -1,6 +1,7 @@
 """Adapters of ours as files that Hugging Face PEFT loads without a key missing or left over."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from tlx.interop.format import Format
 from tlx.interop.peft_base import Base
 from tlx.interop.peft_config import CONFIG, HEADS, WEIGHTS
 from tlx.interop.peft_written import WRITERS, Names, Written
+from tlx.interop.released import resized
+from tlx.models import stack
 from tlx.partition import FROZEN
 
 # What PEFT calls the task of a class, by the end of the class's name.
@@ -52,17 +55,18 @@ def save_adapter(
     if adapted.method not in WRITERS:
         known = ", ".join(WRITERS)
         raise ConfigError("name", f"{adapted.method!r} has no form in PEFT's files ({known} have); merge it first")
-    if dict(adapted.model.settings).get("scan"):
-        raise ConfigError("scan", "the blocks of PEFT's files are apart, those of this model are one scanned stage")
     for method, _ in adapted.parts[1:]:
         if method.interceptor or method.around or method.rewrite or method.grow:
             raise ConfigError("also", f"{method.name!r} computes something that no file of PEFT has a place for")
-    modules = Base(format, adapted.model)
-    names = Names(modules, newest)
+    moved = {path for path, label in {**adapted.labels(), **adapted.stat_labels()}.items() if label != FROZEN}
+    if dict(adapted.model.settings).get("scan"):
+        # Their files know of blocks one by one only.
+        variables, moved = stack.apart(variables), _apart(moved, dict(adapted.model.settings)["depth"])
+        adapted = replace(adapted, model=resized(adapted.model, scan=False))
     leaves = {path: np.asarray(leaf) for path, leaf in tree.flatten(dict(variables)).items()}
-    task = _task(format, adapted)
+    names, task = Names(Base(format, adapted.model), newest), _task(format, adapted)
     written = WRITERS[adapted.method](adapted, leaves, names, task)
-    tensors, saved = _saved(adapted, leaves, names, written, task)
+    tensors, saved = _saved(moved, leaves, names, written, task)
     config = {
         **written.fields,
         "peft_type": written.kind,
@@ -81,12 +85,15 @@ def _task(format: Format, adapted: Adapted) -> str | None:
     return next((task for end, task in _TASKS.items() for name in classes if name.endswith(end)), None)
 
 
+def _apart(paths: set[str], depth: int) -> set[str]:
+    """Paths of scanned leaves as those of each block."""
+    return {path.replace("/blocks/", f"/block_{i}/", 1) for path in paths for i in range(depth)}
+
+
 def _saved(
-    adapted: Adapted, leaves: Mapping[str, np.ndarray], names: Names, written: Written, task: str | None
+    moved: set[str], leaves: Mapping[str, np.ndarray], names: Names, written: Written, task: str | None
 ) -> tuple[dict[str, np.ndarray], list[str]]:
     """The base's own tensors that moved, by their names in the file, and the modules they belong to."""
-    labels = {**adapted.labels(), **adapted.stat_labels()}
-    moved = {path for path, label in labels.items() if label != FROZEN and not path.startswith("adapters/")}
     if any(path.startswith("batch_stats/") for path in moved):
         raise ConfigError("batch_stats", "no file of PEFT has a place for running statistics that were updated")
     modules = {
