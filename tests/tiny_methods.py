@@ -48,6 +48,13 @@ def norms_below(model: Model) -> bool:
     return model.name not in ("vit", "bit", "clip_text", "decoder")
 
 
+def above_all(model: Model) -> dict[str, str]:
+    """A target that names the first stage, for adapters where it has no norm that moves."""
+    first = {"vit": "embed", "bit": "stem/conv1"}.get(model.name, "embed/dropout")
+    last = r"block_\d+/conv3" if model.name == "bit" else ".*/mlp"
+    return {} if norms_below(model) else {"target": f"{first}|{last}"}
+
+
 TINY_METHODS = {
     "full": TinyMethod(lambda model: "params/.*", lambda model: 0),
     "freeze": TinyMethod(
@@ -94,14 +101,7 @@ TINY_METHODS = {
         lambda model: 0,
         # The shared factors lie outside the stages, so the cut is 0; where the first stage has no norm, only adapters
         # move it.
-        lambda model: (
-            {"n": 2, "reduction": 4, "std": 0.3}
-            | (
-                {}
-                if norms_below(model)
-                else {"target": ("embed" if model.name == "vit" else "embed/dropout") + "|.*/mlp"}
-            )
-        ),
+        lambda model: {"n": 2, "reduction": 2 if model.name in CONVOLUTIONAL else 4, "std": 0.3, **above_all(model)},
     ),
     "freeze_first": TinyMethod(lambda model: f"params/({'|'.join(model.stages[1:])})/.*", lambda model: 1),
     "top": TinyMethod(

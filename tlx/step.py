@@ -12,7 +12,6 @@ from tlx.adapt.adapted import Adapted
 from tlx.adapt.hooks import Moment
 from tlx.adapt.passing import cast
 from tlx.losses import cross_entropy, mean_scored, shares
-from tlx.models.registry import MODELS
 from tlx.optim import Optimizer, make_optimizer, make_schedule, set_hyper
 from tlx.partition import combine, trainable_labels
 from tlx.state import Hyper, TrainState
@@ -155,8 +154,7 @@ def _gradients(
         return (total + loss, stats, jax.tree.map(jnp.add, sums, grads)), None
 
     start = (jnp.zeros(()), state.stats, jax.tree.map(jnp.zeros_like, state.trainable))
-    unroll = not MODELS[task.adapted.model.name].loops_on_cpu and jax.default_backend() == "cpu"
-    (loss, stats, grads), _ = jax.lax.scan(add, start, (split, jnp.arange(parts)), unroll=unroll or 1)
+    (loss, stats, grads), _ = jax.lax.scan(add, start, (split, jnp.arange(parts)))
     return loss, stats, grads
 
 

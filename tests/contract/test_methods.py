@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from tiny import (
     adapt,
@@ -171,7 +172,7 @@ def test_any_two_runs_of_stages_make_the_whole(adapted: Adapted) -> None:
 
 @pytest.mark.thorough
 def test_gradients_are_those_of_finite_differences(adapted: Adapted) -> None:
-    """Along one random direction of all leaves that move, away from the zeros of a start."""
+    """Along a direction of all leaves that move, half random and half uphill, away from the zeros of a start."""
     if adapted.method in DETACHED:
         pytest.skip("its gradient is not its output's, by design; tests/adapt holds it to the paper's formula")
     data = batch(adapted.model)
@@ -182,18 +183,25 @@ def test_gradients_are_those_of_finite_differences(adapted: Adapted) -> None:
     @jax.jit
     def slope(point: dict[str, Any], size: jax.Array) -> tuple[jax.Array, jax.Array]:
         keys = jax.random.split(jax.random.key(5), len(point))
-        way = {path: jax.random.normal(key, point[path].shape) for path, key in zip(point, keys, strict=True)}
-        length = jnp.sqrt(sum(jnp.sum(step**2) for step in way.values()))
-        way = {path: step / length for path, step in way.items()}
+        drawn = {path: jax.random.normal(key, point[path].shape) for path, key in zip(point, keys, strict=True)}
 
-        def loss(t: jax.Array) -> jax.Array:
-            leaves = {path: leaf + t * way[path] for path, leaf in point.items()}
+        def loss(leaves: dict[str, Any]) -> jax.Array:
             logits_BC, _ = adapted.apply(tree.unflatten({**rest, **leaves}), data["input"])
             return jnp.mean(cross_entropy(logits_BC, data["label"]))
 
-        ahead, behind = jax.lax.map(loss, jnp.stack([size, -size]))
-        return jax.jvp(loss, (jnp.zeros(()),), (jnp.ones(()),))[1], (ahead - behind) / (2 * size)
+        grads = jax.grad(loss)(point)
+        way = jax.tree.map(jnp.add, unit(drawn), unit(grads))
+        ends = [{path: leaf + t * way[path] for path, leaf in point.items()} for t in (size, -size)]
+        ahead, behind = jax.lax.map(loss, jax.tree.map(lambda *leaves: jnp.stack(leaves), *ends))
+        return optax.tree.vdot(grads, way), (ahead - behind) / (2 * size)
 
     exact, measured = slope(point, jnp.float32(3e-3))
-    assert abs(exact) > 1e-4
-    np.testing.assert_allclose(exact, measured, rtol=0.03, atol=1e-3)
+    assert exact > 1e-3
+    # A loss near 1 has an error of 1e-7 or so, and the difference that of two of them over 6e-3.
+    np.testing.assert_allclose(exact, measured, rtol=0.03, atol=1e-4)
+
+
+def unit(leaves: dict[str, Any]) -> dict[str, Any]:
+    """The same direction, with length 1."""
+    length = optax.tree.norm(leaves)
+    return {path: leaf / length for path, leaf in leaves.items()}

@@ -110,6 +110,7 @@ def test_in_turn_and_at_once_train_the_same_adapters(name: str) -> None:
 def test_what_does_not_apply_is_left_out_and_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     scale = Scale({"depths": (1,), "width": 4, "stem": "small"}, (8, 8, 3), batch=2, steps=1)
     argv = ["--model", "resnet", "--methods", "head", "prompt", "--rounds", "1", "--out", str(tmp_path / "out.json")]
+    argv += ["--rows"]
     assert main(argv, scale) == 0
     found = content(tmp_path / "out.json")
     assert [cost["name"] for cost in found["methods"]] == ["head"]

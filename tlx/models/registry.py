@@ -28,8 +28,6 @@ class Kind:
         module paths such as `block_0/attention/query`. A role that no module plays is absent.
       takes: `image` for float32 [B, H, W, C], `tokens` for int32 ids [B, T].
       class_tokens: settings to how many tokens of its own lead the others.
-      loops_on_cpu: whether its step may stand inside `lax.scan` on a CPU (XLA's convolutions may not; those of
-        `models.conv` may).
       shared: settings to patterns over paths of leaves that a later stage reads besides their own, such as a table of
         words that is also the last layer; they are needed above every cut.
       folds: whether what a method adds to a layer's output can be folded into the layer's leaves; not where kernels
@@ -42,7 +40,6 @@ class Kind:
     targets: Callable[[Settings], Mapping[str, str]]
     takes: str = IMAGE
     class_tokens: Callable[[Settings], int] = lambda settings: 0
-    loops_on_cpu: bool = True
     shared: Callable[[Settings], tuple[str, ...]] = lambda settings: ()
     folds: bool = True
 

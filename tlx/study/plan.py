@@ -9,7 +9,7 @@ import jax
 
 from tlx import records, tree
 from tlx.data.pipeline import Arrays
-from tlx.models.registry import MODELS, Model
+from tlx.models.registry import Model
 from tlx.partition import FROZEN
 from tlx.step import Task
 from tlx.study.cells import Cell, Released, SourceData, TargetData, source_classes
@@ -98,7 +98,7 @@ def make_units(
     units = []
     for key, members in groups.items():
         task, strategy, reason = choices[key]
-        chunk = steps_per_call(study, task.adapted.model)
+        chunk = steps_per_call(study)
         how = {"strategy": strategy, "chunk": chunk, "devices": devices, "compile": study.execution.compile}
         unit_id = records.content_id({"cells": [cell.id for cell in members], **how})
         units.append(Unit(unit_id, tuple(members), task, strategy, reason, chunk))
@@ -191,10 +191,6 @@ def shares_frozen(task: Task, arm: str) -> bool:
     return not calibrated and not (used if arm != TRANSFER else own)
 
 
-def steps_per_call(study: Study, model: Model) -> int:
+def steps_per_call(study: Study) -> int:
     """How many train steps one call of a program makes."""
-    if study.execution.steps_per_call:
-        return study.execution.steps_per_call
-    if jax.default_backend() == "cpu" and not MODELS[model.name].loops_on_cpu:
-        return 1
-    return STEPS_PER_CALL
+    return study.execution.steps_per_call or STEPS_PER_CALL

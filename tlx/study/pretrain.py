@@ -138,7 +138,7 @@ def _train(
         feed,
         placement=context.placement,
         programs=context.programs,
-        chunk=steps_per_call(context.study, task.adapted.model),
+        chunk=steps_per_call(context.study),
         losses=losses,
         boundary=boundary,
     )

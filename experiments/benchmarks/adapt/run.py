@@ -75,8 +75,6 @@ def _methods(bench: Bench, options: argparse.Namespace) -> list[Cost]:
 
 
 def _together(bench: Bench, options: argparse.Namespace) -> list[Result]:
-    if not bench.model.kind.loops_on_cpu:
-        return []  # under vmap its convolutions are of no use to anybody on a CPU
     results = []
     for name in options.rows:
         results.append(measure(name, ROWS[name](bench), options.rounds))
