@@ -1,3 +1,4 @@
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,7 +7,8 @@ from typing import Any
 import pytest
 from ml_collections import ConfigDict
 
-from tlx.config import load
+from tlx.build import build, plain
+from tlx.config import load, restored
 from tlx.errors import ConfigError, FileError, TlxError
 
 QUICKSTART = Path(__file__).parents[1] / "configs" / "quickstart.py"
@@ -89,6 +91,7 @@ def test_a_config_is_loaded_with_every_field_filled_in() -> None:
         "schedule": "inherit",
         "weight_decay": -1.0,
         "label_smoothing": 0.0,
+        "precision": "float32",
     }
     assert config.sources.upper.schedule == "cosine" and config.sources.upper.weight_decay == 0.01
     assert config["compile"] == "jit" and config.mesh.to_dict() == {"data": -1, "fsdp": 1}
@@ -361,3 +364,16 @@ def test_a_config_that_ends_the_program_does_not_end_tlx(tmp_path: Path) -> None
     path.write_text("import sys\nsys.exit(3)\n")
     with pytest.raises(FileError, match=r"leaves\.py: SystemExit: 3"):
         load(str(path))
+
+
+def test_a_manifest_s_config_is_the_config_again() -> None:
+    config = load(str(QUICKSTART), ["--config.adapt.lora.method.rank=3"])
+    again = restored(json.loads(json.dumps(plain(config.to_dict()))))
+    assert again.to_dict() == config.to_dict() and again.is_locked
+    assert build(again) == build(config)
+
+
+def test_a_manifest_of_another_version_is_refused_by_its_field() -> None:
+    config = plain(load(str(QUICKSTART)).to_dict())
+    with pytest.raises(ConfigError, match=r"^config\.train\.stepz: no such field \(did you mean 'steps'\?\)$"):
+        restored({**config, "train": {**config["train"], "stepz": 3}})

@@ -75,7 +75,7 @@ def test_it_shows_the_table(quickstart: Any) -> None:
     assert "text/html" in table.data
 
 
-@pytest.mark.parametrize(("cell", "count"), [("pictures", 2), ("curves", 1), ("rates", 1)])
+@pytest.mark.parametrize(("cell", "count"), [("pictures", 2), ("curves", 1), ("rates", 1), ("partition", 3)])
 def test_it_shows_the_pictures(quickstart: Any, cell: str, count: int) -> None:
     pictures = [output.data["image/png"] for output in outputs(quickstart, cell)]
     assert len(pictures) == count

@@ -10,12 +10,12 @@ from tlx.optim import Optimizer
 from tlx.study.spec import ARMS, Entry, Execution, Recipe, Source, Study, Target, Text
 
 
-def build(config: ConfigDict, command: str) -> Study:
+def build(config: ConfigDict, command: str = "") -> Study:
     """The study a config describes.
 
     Args:
       config: complete and checked, from `config.load`.
-      command: what the user typed.
+      command: what the user typed, empty where that was long ago.
 
     Returns:
       Plain values; nothing below this module knows of configs.

@@ -148,6 +148,24 @@ def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
     return config
 
 
+def restored(plain: Mapping[str, Any]) -> ConfigDict:
+    """The config of a study that was run, from the plain values its manifest holds.
+
+    Args:
+      plain: `manifest["config"]`.
+
+    Returns:
+      The locked config.
+
+    Raises:
+      ConfigError: it is from another version of tlx, or was edited: a field that does not exist or a bad value.
+    """
+    config = _filled(ConfigDict(dict(plain)))
+    _check_whole(config)
+    config.lock()
+    return config
+
+
 def _read(spec: str) -> ConfigDict:
     name, _, argument = spec.partition(":")
     path = Path(name)
