@@ -1,6 +1,7 @@
 """The train step: gradients of the trainable part only, updates by label."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -119,13 +120,17 @@ def train_step(
     opt_state = set_hyper(state.opt_state, rate, state.hyper.weight_decay)
     updates, opt_state = task.transformation().update(grads, opt_state, state.trainable)
     trainable = optax.apply_updates(state.trainable, updates)
-    decay = task.optimizer.ema
-    ema = jax.tree.map(lambda mean, leaf: decay * mean + (1.0 - decay) * leaf, state.ema, trainable) if decay else {}
+    ema = jax.tree.map(partial(_mean, task.optimizer.ema), state.ema, trainable) if task.optimizer.ema else {}
     moved = state.replace(trainable=trainable, opt_state=opt_state, stats=stats, ema=ema)
     finite = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(grads)) & jnp.isfinite(optax.tree.norm(updates))
     diverged = state.diverged | ~finite
     kept = jax.tree.map(lambda old, new: jnp.where(diverged, old, new), state, moved)
     return kept.replace(step=state.step + 1, diverged=diverged), loss
+
+
+def _mean(decay: float, mean: jax.Array, leaf: jax.Array) -> jax.Array:
+    """The running mean after a step; what a method holds at exactly zero, having chosen others, is zero in it, too."""
+    return jnp.where(leaf == 0, leaf, decay * mean + (1.0 - decay) * leaf)
 
 
 def _gradients(

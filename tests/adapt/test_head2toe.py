@@ -1,5 +1,6 @@
 """Head2Toe: features by hand, the head on them, the penalty, and the choice of features within a run."""
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -11,6 +12,7 @@ from by_hand import float64
 from flows import away, run
 from tiny import ADAM, adapt, batch, tiny_model, trained, variables
 
+from tlx import tree
 from tlx.adapt.adapted import Adapted
 from tlx.adapt.head2toe import HEAD2TOE, features, strongest
 from tlx.adapt.hooks import Moment
@@ -162,3 +164,11 @@ def test_a_run_ends_with_the_share_of_features_it_keeps() -> None:
     assert used_F.sum() == 16
     changed = np.asarray(before["adapters"]["head"]["head2toe"]["kernel"]) != kernel_FL
     assert np.all(changed)
+
+
+def test_the_running_mean_has_no_part_in_features_that_were_dropped() -> None:
+    task = Task(head2toe(keep=0.25, select=0.5), replace(ADAM, ema=0.9), steps=6)
+    _, state, _ = trained(task, rate=0.02)
+    at_end, mean = (np.asarray(tree.flatten(leaves)[KERNEL]) for leaves in (state.trainable, state.ema))
+    np.testing.assert_array_equal(np.any(mean != 0, axis=1), np.any(at_end != 0, axis=1))
+    assert np.any(mean != at_end)
