@@ -153,6 +153,8 @@ def test_another_archive_is_refused(tmp_path: Path) -> None:
         (pack({"other-1.0/PKG-INFO": b""}), "not found"),
         (pack({"vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz": b""})[:60], "."),
     ],
+    # Archives hold the second they were made in.
+    ids=["empty", "no archive", "another archive", "cut short"],
 )
 def test_a_damaged_archive_is_refused(tmp_path: Path, content: bytes, reason: str) -> None:
     write_archive(tmp_path)
