@@ -41,11 +41,11 @@ class Tokenizer:
     digest: str
     encoder: Any
 
-    def __call__(self, texts: Sequence[str]) -> np.ndarray:
+    def __call__(self, texts: Sequence[str | tuple[str, str]]) -> np.ndarray:
         """Token ids, those of the sentence's beginning and end among them.
 
         Args:
-          texts: N sentences.
+          texts: N sentences, or N pairs of sentences.
 
         Returns:
           int32 [N, length]; what is too long is cut, what is too short is filled up at its end.
@@ -143,7 +143,9 @@ def _wordpiece(file: Path, text: str, config: Mapping[str, Any]) -> Any:
     )
     encoder.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     encoder.post_processor = processors.TemplateProcessing(
-        single=f"{first} $A {last}", special_tokens=[(first, vocab[first]), (last, vocab[last])]
+        single=f"{first} $A {last}",
+        pair=f"{first} $A {last} $B:1 {last}:1",
+        special_tokens=[(first, vocab[first]), (last, vocab[last])],
     )
     return encoder
 

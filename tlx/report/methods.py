@@ -13,7 +13,7 @@ from rich.text import Text
 from tlx.adapt.adapted import Adapted
 from tlx.adapt.method import Method
 from tlx.adapt.registry import METHODS
-from tlx.data.describe import describe
+from tlx.data.describe import describe, fixed
 from tlx.errors import ConfigError, TlxError, suggest
 from tlx.fields import check_fields
 from tlx.models.inputs import IMAGE
@@ -124,8 +124,9 @@ def model_of(study: Study, data_dir: Path) -> Model:
     target = study.targets[0]
     with blamed_on(f"config.targets.{target.name}.dataset"):
         shape, classes = describe(target.dataset, data_dir, study.text.length)
+        input_shape = fixed(target.dataset, shape)
     with within("config.model"):
-        return _model(study.model, dict(study.model_settings), shape, classes)
+        return _model(study.model, dict(study.model_settings), input_shape, classes)
 
 
 def _model(name: str, settings: dict[str, Any], shape: tuple[int, ...], classes: int) -> Model:

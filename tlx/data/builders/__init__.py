@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tlx.data.schemes import Address, parse
 from tlx.errors import FileError, TlxError, suggest
 
 # The values' type is Callable[[], type[tfds.core.GeneratorBasedBuilder]], unsaid so as not to import tfds.
@@ -44,30 +45,113 @@ def builder_class(name: str) -> Any:
     """The TFDS builder class of a dataset.
 
     Args:
-      name: a key of `BUILDERS`.
+      name: a key of `BUILDERS`, or a scheme and what follows it, as `tlx.data.schemes` takes apart.
 
     Raises:
       TlxError: the name is unknown.
     """
+    address = parse(name)
+    if address.scheme == "tfds":
+        return _named().builder_class(address)
+    if address.scheme:
+        return _own().Own
     if name not in BUILDERS:
         raise TlxError(f"dataset {name!r}: there is no such dataset{suggest(name, BUILDERS)}")
     return BUILDERS[name]()
+
+
+def prepared_folder(name: str, data_dir: Path) -> Path:
+    """Where a dataset's array_record files are, or go once it is prepared.
+
+    Args:
+      name: as for `builder_class`.
+      data_dir: the folder of all datasets.
+
+    Raises:
+      TlxError: the name is unknown.
+      FileError: the user's own files are gone, or what is on disk is damaged.
+    """
+    address = parse(name)
+    if address.scheme == "tfds":
+        return Path(_named().folder(address, data_dir))
+    if address.scheme:
+        return data_dir / _own().name_of(address, *_kind(address).files(address)) / str(_own().Own.VERSION)
+    return data_dir / name / str(builder_class(name).VERSION)
 
 
 def builder(name: str, data_dir: Path) -> Any:
     """The TFDS builder of a dataset, with its config where it has several.
 
     Args:
-      name: a key of `BUILDERS`.
-      data_dir: the folder of all datasets; this one is, or goes to, `data_dir/name/version`.
+      name: as for `builder_class`.
+      data_dir: the folder of all datasets.
 
     Raises:
       TlxError: the name is unknown.
-      FileError: it is prepared, but its description is damaged.
+      FileError: it is prepared, but its description is damaged; or the user's own files cannot be read.
     """
-    made = builder_class(name)
+    address = parse(name)
+    if address.scheme == "tfds":
+        return _named().builder(address, data_dir)
+    there = prepared_folder(name, data_dir)
     try:
-        return made(data_dir=os.fspath(data_dir), config=name.partition("/")[2] or None)
+        if not address.scheme:
+            return builder_class(name)(data_dir=os.fspath(data_dir), config=name.partition("/")[2] or None)
+        if (there / "dataset_info.json").is_file():
+            return _own().prepared(there)
     except Exception as error:  # TFDS lets the errors of its parsers through
-        folder = Path(data_dir) / name / str(made.VERSION)
-        raise FileError(folder, "has a damaged description; delete it and prepare it again") from error
+        raise FileError(there, "has a damaged description; delete it and prepare it again") from error
+    return _own().Own(there.parent.name, _kind(address).content(address), os.fspath(data_dir))
+
+
+def stored_as(name: str, data_dir: Path) -> tuple[str, str]:
+    """Where a dataset lies below any folder of all datasets, known before that folder is looked into.
+
+    Args:
+      name: as for `builder_class`.
+      data_dir: the folder of all datasets.
+
+    Returns:
+      Its own folder, and the version in it, empty for the latest there is.
+
+    Raises:
+      TlxError: the name is unknown.
+      FileError: the user's own files are gone.
+    """
+    address = parse(name)
+    if address.scheme == "tfds":
+        inside, version = _named().stored_as(address, data_dir)
+        return str(inside), str(version)
+    goal = prepared_folder(name, data_dir)
+    return goal.parent.relative_to(data_dir).as_posix(), goal.name
+
+
+def _named() -> Any:
+    from tlx.data.builders import named
+
+    return named
+
+
+def _own() -> Any:
+    from tlx.data.builders import own
+
+    return own
+
+
+def _kind(address: Address) -> Any:
+    """The module that reads files of one kind, each with `files(address)` and `content(address)`."""
+    if address.scheme == "folder":
+        from tlx.data.builders import folder
+
+        return folder
+    if address.scheme == "table":
+        from tlx.data.builders import table
+
+        return table
+    if address.scheme == "npz":
+        from tlx.data.builders import npz
+
+        return npz
+    from tlx.data.builders import hf
+
+    return hf
