@@ -1,0 +1,101 @@
+"""Every field of a config: its default, its meaning and what it may be."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from tlx.adapt.adapted import STATS
+from tlx.adapt.registry import METHODS
+from tlx.fields import Field, Fields
+from tlx.models.registry import MODELS
+from tlx.optim import SCHEDULES
+
+SCRATCH_RATES = (1e-4, 1e-3, 1e-2)
+_RATE = Field(1e-3, "peak learning rate", low=1e-12, high=1e6)
+
+# What leaves a choice to somebody else: an entry to config.train, and config.train to each method's paper.
+INHERIT, INHERIT_NUMBER = "inherit", -1.0
+
+_CHOICES: Fields = {
+    "optimizer": Field("adamw", "update rule", choices=("adamw", "sgd")),
+    "schedule": Field("cosine", "learning rate after the warm-up", choices=SCHEDULES),
+    "warmup": Field(0.1, "share of the steps spent warming up", low=0.0, high=1.0),
+    "weight_decay": Field(0.01, "decoupled weight decay", low=0.0, high=100.0),
+}
+_SHARED: Fields = {
+    "steps": Field(200, "number of updates", low=1, high=100_000_000),
+    "batch_size": Field(32, "examples per update, on all devices together", low=1, high=1_000_000),
+    "momentum": Field(0.9, "β1 of adamw, momentum of sgd", low=0.0, high=0.9999),
+    "clip_norm": Field(1.0, "largest global gradient norm of the trainable part; 0 for none", low=0.0),
+    "accumulate": Field(1, "parts a batch is taken in, to save memory", low=1, high=1_000_000),
+    "ema": Field(
+        0.0, "decay of the mean of the trainable leaves that is evaluated; 0 for none", low=0.0, high=0.999999
+    ),
+    "label_smoothing": Field(0.0, "share of the target mass spread over all classes", low=0.0, high=1.0),
+    "precision": Field(
+        "float32", "what passes compute in; leaves, optimizer and loss stay float32", choices=("float32", "bfloat16")
+    ),
+}
+
+
+def _inherited(field: Field, of: str) -> Field:
+    """The same setting, left to somebody else unless a config says otherwise."""
+    if isinstance(field.default, str):
+        return replace(
+            field, default=INHERIT, choices=(INHERIT, *field.choices), doc=f"{field.doc}; {INHERIT} for {of}"
+        )
+    return replace(field, default=INHERIT_NUMBER, unset=INHERIT_NUMBER, doc=f"{field.doc}; -1 for {of}")
+
+
+RECIPE: Fields = {**_SHARED, **_CHOICES}
+TRAIN: Fields = {**_SHARED, **{name: _inherited(field, "each method's own") for name, field in _CHOICES.items()}}
+SOURCE: Fields = {
+    "checkpoint": Field("", "folder or file of finished weights; nothing is then pre-trained, and the rest is unused"),
+    "dataset": Field("mnist5k", "registered data set"),
+    "train": Field("train", "split to pre-train on, in TFDS syntax"),
+    "test": Field("test", "split to score the source model on"),
+    "lr": _RATE,
+    "seed": Field(0, "of the initial weights and the batch order", low=0, high=2**31 - 1),
+    **RECIPE,
+}
+TARGET: Fields = {
+    "dataset": Field("digits", "registered data set"),
+    "train": Field("train[:85%]", "split the labels are drawn from, in TFDS syntax"),
+    "validation": Field("train[85%:]", "split the learning rate is chosen on"),
+    "test": Field("test", "split that is scored once"),
+}
+ENTRY: Fields = {
+    "arm": Field("transfer", "what it starts from", choices=("scratch", "random-frozen", "transfer")),
+    "lr": Field(
+        (), "learning rates to try, as many for every entry; () for the method's own", each=_RATE, may_be_empty=True
+    ),
+    "batch_stats": Field("auto", "running statistics; auto updates those of norms that train", choices=STATS),
+    **{name: _inherited(field, "that of config.train") for name, field in _CHOICES.items()},
+}
+PLAN: Fields = {
+    "strategy": Field("auto", "how cells become programs", choices=("auto", "loop", "fused")),
+    "steps_per_call": Field(0, "train steps in one call of a program; 0 lets the plan choose", low=0, high=100_000),
+    "workers": Field(0, "units run at once on a CPU; 0 lets the plan choose", low=0, high=256),
+    "eval_batch": Field(200, "examples per call when evaluating", low=1, high=1_000_000),
+}
+MESH: Fields = {
+    "data": Field(-1, "devices the batch is split over; -1 for all", low=-1, high=100_000),
+    "fsdp": Field(1, "devices each parameter is split over", low=1, high=100_000),
+}
+TEXT: Fields = {
+    "tokenizer": Field("", "tokenizer.json, vocab.txt or the folder of one; empty for that of a source's checkpoint"),
+    "length": Field(64, "tokens of every text; longer ones are cut, shorter ones filled up", low=1, high=100_000),
+}
+CHECKPOINT: Fields = {
+    "every_seconds": Field(30.0, "unfinished work is saved at most this often; 0 after every call", low=0.0)
+}
+TOP: Fields = {
+    "name": Field("study", "of the study; names its work folder"),
+    "budgets": Field((100,), "numbers of target labels", each=Field(1, "labels", low=1)),
+    "seeds": Field((0, 1, 2, 3, 4), "one cell each", each=Field(0, "seed", low=0, high=2**31 - 1)),
+    "compile": Field("jit", "how steps are compiled", choices=("jit", "pmap")),
+    "artifacts": Field(False, "whether what each cell trained is kept, in WORKDIR/artifacts"),
+}
+BLOCKS: Mapping[str, Fields] = {"train": TRAIN, "plan": PLAN, "mesh": MESH, "checkpoint": CHECKPOINT, "text": TEXT}
+NAMED: Mapping[str, Fields] = {"sources": SOURCE, "targets": TARGET, "adapt": ENTRY}
+KINDS = {"model": {name: kind.fields for name, kind in MODELS.items()}}
+METHOD_FIELDS = {name: method.fields for name, method in METHODS.items()}
