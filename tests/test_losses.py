@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tlx.losses import UNSCORED, accuracy_and_loss, correct, cross_entropy, mean_scored, shares
+from tlx.losses import UNSCORED, accuracy_and_loss, correct, cross_entropy, mean_scored, of_shares, of_tokens, shares
 
 LOGITS = np.array([[2.0, -1.0, 0.5], [0.0, 0.0, 0.0], [-3.0, 4.0, 1.0], [1.0, 1.0, 7.0]], np.float32)
 LABELS = np.array([0, 2, 0, 2], np.int32)
@@ -133,3 +133,42 @@ def test_accuracy_and_loss_of_tokens_on_the_host() -> None:
     assert correct(jnp.asarray(TOKEN_LOGITS), jnp.asarray(TOKEN_LABELS)).shape == (2, 4)
     with pytest.raises(ValueError, match="no token has a label"):
         accuracy_and_loss(TOKEN_LOGITS, np.full((2, 4), UNSCORED))
+
+
+# Labels that are shares of classes
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
+def test_whole_classes_as_shares_give_the_same_to_the_last_bit(smoothing: float) -> None:
+    hot = jnp.eye(3, dtype=jnp.float32)[LABELS]
+    got = cross_entropy(jnp.asarray(LOGITS), hot, smoothing)
+    np.testing.assert_array_equal(got, cross_entropy(jnp.asarray(LOGITS), jnp.asarray(LABELS), smoothing))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_a_mixed_label_costs_the_mixture_of_what_its_classes_cost(smoothing: float) -> None:
+    share, other = np.array([0.25, 0.5, 1.0, 0.9]), LABELS[::-1]
+    eye = np.eye(3)
+    mixed = share[:, None] * eye[LABELS] + (1 - share)[:, None] * eye[other]
+    got = cross_entropy(jnp.asarray(LOGITS), jnp.asarray(mixed, jnp.float32), jnp.float32(smoothing))
+    own, others = (
+        [by_hand(row, label, smoothing) for row, label in zip(LOGITS, labels, strict=True)]
+        for labels in (LABELS, other)
+    )
+    np.testing.assert_allclose(got, share * own + (1 - share) * others, rtol=1e-5)
+    np.testing.assert_allclose(mean_scored(got, jnp.asarray(mixed, jnp.float32)), np.mean(got), rtol=1e-6)
+
+
+def test_shares_are_known_by_their_type_and_tokens_by_their_axes() -> None:
+    for label, kinds in (
+        (jnp.zeros(4, jnp.int32), (False, False)),
+        (jnp.zeros((4, 3), jnp.int32), (False, True)),
+        (jnp.zeros((4, 3), jnp.float32), (True, False)),
+    ):
+        assert (of_shares(label), of_tokens(label)) == kinds
+
+
+@pytest.mark.parametrize("shape", [(4,), (4, 2), (1, 3), (2, 4, 3)])
+def test_shares_of_other_classes_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(TypeError, match=r"^shares of classes \[.*\] do not fit logits \[4, 3\]$"):
+        cross_entropy(jnp.asarray(LOGITS), jnp.zeros(shape))

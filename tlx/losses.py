@@ -16,18 +16,37 @@ def cross_entropy(logits_BC: jax.Array, label_B: jax.Array, smoothing: jax.Array
 
     Args:
       logits_BC: unnormalised log-probabilities, [examples, classes], or with axes between.
-      label_B: integer classes, [examples], or with as many axes more.
+      label_B: integer classes, [examples], or with as many axes more; or shares of the classes, floats in the shape of
+        the logits, whose sum over the classes is 1.
       smoothing: share of the target mass spread evenly over all classes, 0 to 1; may be traced.
 
     Returns:
-      Nats per label, in its shape; for a negative label no meaning.
+      Nats per label, in the shape of the logits without classes; for a negative label no meaning.
+
+    Raises:
+      TypeError: there are shares of another number of classes, or of other examples, than there are logits for.
 
     Source: Szegedy et al. (2016), section 7.
     """
     classes = logits_BC.shape[-1]
-    hot_BC = jax.nn.one_hot(label_B, classes, dtype=logits_BC.dtype)
+    if not of_shares(label_B):
+        hot_BC = jax.nn.one_hot(label_B, classes, dtype=logits_BC.dtype)
+    elif label_B.shape == logits_BC.shape:
+        hot_BC = label_B.astype(logits_BC.dtype)
+    else:
+        raise TypeError(f"shares of classes {list(label_B.shape)} do not fit logits {list(logits_BC.shape)}")
     target_BC = hot_BC * (1.0 - smoothing) + smoothing / classes
     return optax.softmax_cross_entropy(logits_BC, target_BC)
+
+
+def of_shares(label: jax.Array) -> bool:
+    """Whether labels are shares of classes, [B, C] of floats, as after mixup."""
+    return bool(jnp.issubdtype(label.dtype, jnp.floating))
+
+
+def of_tokens(label: jax.Array) -> bool:
+    """Whether every token has a label of its own, [B, T] of integers."""
+    return label.ndim > 1 and not of_shares(label)
 
 
 def mean_scored(value: jax.Array, label: jax.Array) -> jax.Array:
@@ -35,12 +54,12 @@ def mean_scored(value: jax.Array, label: jax.Array) -> jax.Array:
 
     Args:
       value: one number for each label.
-      label: [B], all of which count, or [B, T], `UNSCORED` where a token does not.
+      label: [B], or shares [B, C], all of which count; or [B, T], `UNSCORED` where a token does not.
 
     Returns:
       A scalar; 0 if no token counts.
     """
-    if label.ndim == 1:
+    if not of_tokens(label):
         return jnp.mean(value)
     scored = label != UNSCORED
     return jnp.sum(jnp.where(scored, value, 0.0)) / jnp.maximum(jnp.sum(scored), 1).astype(value.dtype)
