@@ -65,7 +65,7 @@ def streamed(seed: int = 0) -> Streamed:
 
     def batches(start: int, stop: int) -> Iterator[dict[str, np.ndarray]]:
         for index_B in table(seed)(start, stop):
-            yield {"image": IMAGE_NHWC[index_B], "label": LABEL_N[index_B]}
+            yield {"input": IMAGE_NHWC[index_B], "label": LABEL_N[index_B]}
 
     return Streamed(batches)
 

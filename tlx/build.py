@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 from tlx.adapt.registry import METHODS
 from tlx.config import INHERIT, INHERIT_NUMBER
 from tlx.optim import Optimizer
-from tlx.study.spec import ARMS, Entry, Execution, Recipe, Source, Study, Target, Text
+from tlx.study.spec import ARMS, Entry, Execution, Preprocess, Recipe, Source, Study, Target, Text
 
 
 def build(config: ConfigDict, command: str = "") -> Study:
@@ -34,6 +34,7 @@ def build(config: ConfigDict, command: str = "") -> Study:
         config=plain(config.to_dict()),
         command=command,
         text=Text(**config.text.to_dict()),
+        preprocess=_preprocess(config.preprocess),
     )
 
 
@@ -42,6 +43,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     return [plain(item) for item in value] if isinstance(value, tuple | list) else value
+
+
+def _preprocess(block: ConfigDict) -> Preprocess:
+    ops = tuple((name, _settings(block[name])) for name in block.ops)
+    return Preprocess(block.resize, block.crop, ops)
 
 
 def _settings(block: ConfigDict) -> tuple[tuple[str, Any], ...]:

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from tlx.adapt.adapted import Adapted
-from tlx.data.preprocess import normalised
+from tlx.data.ops.pipeline import Pipeline
 from tlx.loop import Programs
 from tlx.sharding import Placement
 
@@ -20,6 +20,7 @@ def activations(
     placement: Placement,
     programs: Programs,
     batch: int,
+    ops: Pipeline,
 ) -> tuple[Any, float]:
     """What enters stage `depth`, for every example.
 
@@ -31,19 +32,20 @@ def activations(
       placement: the devices.
       programs: shared with every run.
       batch: examples per call.
+      ops: what is done to every batch before.
 
     Returns:
       Activations [examples, ...], an array or nested dicts of arrays, and the FLOPs one example cost.
     """
 
     def below(variables: Any, x_B: Any) -> Any:
-        return adapted.apply(variables, normalised(x_B), last=depth)[0]
+        return adapted.apply(variables, ops.ready(x_B), last=depth)[0]
 
     placed = placement.evaluation.shared(variables)
 
     def call(chunk: np.ndarray) -> tuple[Any, float]:
         args = (placed, placement.evaluation.batch(chunk))
-        program = programs.get((adapted, "below", depth), lambda *a: jax.jit(below).lower(*a).compile(), *args)
+        program = programs.get((adapted, ops, "below", depth), lambda *a: jax.jit(below).lower(*a).compile(), *args)
         return jax.tree.map(np.asarray, program.call(*args)), program.flops / batch
 
     return in_batches(call, x_N, batch)

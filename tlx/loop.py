@@ -52,7 +52,7 @@ class Streamed:
     """Examples read as they are needed, in the order a resident feed would index them.
 
     Args:
-      batches: `(start, stop)` to an iterator over batches `image` [B, H, W, C], `label` [B].
+      batches: `(start, stop)` to an iterator over batches `input` [B, ...], `label` [B].
     """
 
     batches: Callable[[int, int], Any]
@@ -63,25 +63,33 @@ class Streamed:
         return {}
 
     def items(self, start: int, stop: int) -> dict[str, np.ndarray]:
-        """Whole batches, stacked: `input` [steps, B, H, W, C], `label` [steps, B]."""
+        """Whole batches, stacked: `input` [steps, B, ...], `label` [steps, B]."""
         batches = list(self.batches(start, stop))
         return {
-            "input": np.stack([batch["image"] for batch in batches]),
+            "input": np.stack([batch["input"] for batch in batches]),
             "label": np.stack([batch["label"] for batch in batches]),
         }
 
 
-def fetch(data: dict[str, Any], item: Any) -> dict[str, jax.Array]:
-    """The batch of one step, ready for the model.
+def fetch(
+    task: Task, state: TrainState, data: dict[str, Any], item: Any, axis: str | None = None
+) -> dict[str, jax.Array]:
+    """The batch of one step, ready for the model: a function of the run's seed and the step, wherever it came from.
 
     Args:
+      task: names the ops.
+      state: names the seed and the step.
       data: resident examples, or `{}`.
       item: indices [B] into them, or the batch itself.
+      axis: device axis under `pmap`, or None.
 
     Returns:
-      `input`, normalised where it came as bytes, and `label`.
+      `input`, normalised where it is still bytes, and `label`.
     """
     batch = jax.tree.map(lambda values: jnp.take(values, item, axis=0), data) if data else dict(item)
+    if task.ops.ops:
+        first = jax.lax.axis_index(axis) * len(batch["label"]) if axis else 0
+        batch = task.ops(batch, state.hyper.seed, state.step, first)
     return {**batch, "input": normalised(batch["input"])}
 
 
@@ -103,7 +111,7 @@ def advance(
     """
 
     def one(state: TrainState, item: Any) -> tuple[TrainState, jax.Array]:
-        return train_step(task, state, frozen, fetch(data, item), axis)
+        return train_step(task, state, frozen, fetch(task, state, data, item, axis), axis)
 
     return jax.lax.scan(one, state, items)
 

@@ -12,7 +12,8 @@ from einops import rearrange
 from tlx.adapt.adapted import Adapted
 from tlx.adapt.hooks import Moment
 from tlx.adapt.passing import cast
-from tlx.losses import cross_entropy, mean_scored, shares
+from tlx.data.ops.pipeline import NO_OPS, Pipeline
+from tlx.losses import cross_entropy, mean_scored, of_tokens, shares
 from tlx.optim import Optimizer, make_optimizer, make_schedule, set_hyper
 from tlx.partition import combine, trainable_labels
 from tlx.state import Hyper, TrainState
@@ -28,6 +29,7 @@ class Task:
       steps: length of the run.
       first: stage the inputs enter at; 0 for images, the depth of the cut for cached activations.
       phase: which of the method's phases this is.
+      ops: what is done to the examples of a batch; none where they are cached activations.
     """
 
     adapted: Adapted
@@ -35,6 +37,7 @@ class Task:
     steps: int
     first: int = 0
     phase: int = 0
+    ops: Pipeline = NO_OPS
 
     @property
     def bounds(self) -> tuple[int, ...]:
@@ -106,7 +109,8 @@ def train_step(
       task: what is run.
       state: before the step.
       frozen: the leaves that do not move.
-      batch: `input` [B, ...] for stage `task.first`, `label` [B], or [B, T] where tokens have labels.
+      batch: `input` [B, ...] for stage `task.first`, and `label`: classes [B], shares of them [B, C] as after mixup,
+        or [B, T] where tokens have labels.
       axis: name of the device axis to average over under `pmap`, or None.
 
     Returns:
@@ -148,7 +152,7 @@ def _gradients(
 
     # Neighbours go to different parts, so that each device keeps its own examples.
     split = jax.tree.map(lambda leaf: rearrange(leaf, "(b k) ... -> k b ...", k=parts), batch)
-    share_K = shares(split["label"]) if batch["label"].ndim > 1 else None
+    share_K = shares(split["label"]) if of_tokens(batch["label"]) else None
 
     def add(carry: Any, part: Any) -> tuple[Any, None]:
         total, stats, sums = carry
@@ -167,7 +171,7 @@ def _over_devices(
     label: jax.Array, axis: str, loss: jax.Array, stats: dict[str, Any], grads: dict[str, Any]
 ) -> tuple[jax.Array, dict[str, Any], dict[str, Any]]:
     """Means over the devices; where tokens have labels, each device counts by how many of its own do."""
-    if label.ndim == 1:
+    if not of_tokens(label):
         means: tuple[jax.Array, dict[str, Any], dict[str, Any]] = jax.lax.pmean((loss, stats, grads), axis)
         return means
     share = shares(label[None], axis)[0]

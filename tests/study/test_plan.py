@@ -6,6 +6,7 @@ import pytest
 from conftest import Make
 from tiny import tiny_model
 
+from tlx.errors import TlxError
 from tlx.progress import Silent
 from tlx.report.plan import outline
 from tlx.study.plan import RESET, resets
@@ -99,3 +100,69 @@ def test_a_head_that_is_the_table_of_words_comes_from_the_source(tied: bool, kep
     model = dataclasses.replace(model, num_classes=dict(model.settings)["vocab"])
     shapes = jax.eval_shape(model.init, 0)
     assert resets(shapes) == kept
+
+
+DRAWN = ('--config.preprocess.ops=("pad_crop","center_crop")', "--config.preprocess.center_crop.side=28")
+
+
+def test_ops_that_draw_forbid_the_cache_and_the_plan_says_so(make_study: Make, data_dir: Path) -> None:
+    by_entry = {unit.first.entry.name: unit for unit in laid_out(make_study, data_dir, *DRAWN).units}
+    assert {unit.task.first for unit in by_entry.values()} == {0}
+    assert by_entry["probe"].reason.startswith("pad_crop draws other inputs at every step: nothing cached; ")
+    assert "cached" not in by_entry["full"].reason
+    assert [op.name for op in by_entry["full"].task.ops.ops] == ["pad_crop", "center_crop"]
+
+
+def test_ops_that_draw_nothing_leave_the_cache(make_study: Make, data_dir: Path) -> None:
+    ops = ('--config.preprocess.ops=("center_crop",)', "--config.preprocess.center_crop.side=21")
+    by_entry = {unit.first.entry.name: unit for unit in laid_out(make_study, data_dir, *ops).units}
+    assert by_entry["probe"].task.first == 3 and not by_entry["probe"].task.ops.ops
+    assert by_entry["full"].task.first == 0 and by_entry["full"].task.ops.ops
+    assert by_entry["full"].task.adapted.model.input_shape == (21, 21, 1)
+
+
+def test_what_is_done_to_examples_is_part_of_what_a_cell_is(make_study: Make, data_dir: Path) -> None:
+    ids = [{cell.id for cell in laid_out(make_study, data_dir, *more).cells} for more in ((), DRAWN)]
+    assert not ids[0] & ids[1]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ('--config.preprocess.ops=("flop",)',),
+            "config.preprocess.ops[0]: there is no op 'flop' (did you mean 'flip'?)",
+        ),
+        (("--config.preprocess.flip.probability=1.0",), "config.preprocess.flip: no such field"),
+        (
+            ('--config.preprocess.ops=("flip",)', "--config.preprocess.flip.probability=1.5"),
+            "config.preprocess.flip.probability: expected a number from 0 to 1, got 1.5",
+        ),
+        (
+            ("--config.preprocess.resize=(3,4,5)",),
+            "config.preprocess.resize: expected pixels as (rows, columns), or ()",
+        ),
+        (
+            ('--config.preprocess.ops=("random_resized_crop",)', "--config.preprocess.random_resized_crop.side=21"),
+            "config.preprocess.ops: training batches are images of 21×21×1, others images of 28×28×1; these need",
+        ),
+        (('--config.preprocess.ops=("mixup",)', "--config.compile=pmap"), "config.compile: 'pmap' parts the examples"),
+        (('--config.preprocess.ops=("mask_tokens",)',), "config.preprocess.mask_tokens"),
+        (
+            ("--config.preprocess.crop=(40,40)",),
+            "config.sources.mnist.train: crop: 28 x 28 pixels are too few for 40 x 40",
+        ),
+    ],
+)
+def test_wrong_preprocessing_is_one_line(
+    make_study: Make, data_dir: Path, overrides: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(TlxError) as caught:
+        laid_out(make_study, data_dir, *overrides)
+    assert str(caught.value).startswith(message) and "\n" not in str(caught.value)
+
+
+def test_images_are_brought_to_a_size_on_the_host(make_study: Make, data_dir: Path) -> None:
+    grid = laid_out(make_study, data_dir, "--config.preprocess.resize=(18,20)", "--config.preprocess.crop=(14,14)")
+    assert grid.targets["digits"].train.input_N.shape[1:] == (14, 14, 1)
+    assert {unit.task.adapted.model.input_shape for unit in grid.units} == {(14, 14, 1)}

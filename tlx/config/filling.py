@@ -7,7 +7,9 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from tlx.adapt.registry import METHODS
-from tlx.config.schema import BLOCKS, KINDS, METHOD_FIELDS, NAMED, SCRATCH_RATES, TOP
+from tlx.config.schema import BLOCKS, KINDS, METHOD_FIELDS, NAMED, PREPROCESS, SCRATCH_RATES, TOP
+from tlx.data.ops.pipeline import make_pipeline
+from tlx.data.ops.registry import OPS
 from tlx.errors import ConfigError, FileError, suggest
 from tlx.fields import Fields, check_fields
 from tlx.models.registry import Model
@@ -17,13 +19,14 @@ from tlx.study.weights import open_weights
 def filled(config: ConfigDict, rates: bool = True) -> ConfigDict:
     """The config with every field present and every value of a good type, as far as one block can tell."""
     given = config.to_dict()
-    known = {*TOP, *BLOCKS, *NAMED, *KINDS}
+    known = {*TOP, *BLOCKS, *NAMED, *KINDS, "preprocess"}
     for name in given:
         if name not in known:
             raise ConfigError(f"config.{name}", f"no such field{suggest(name, known)}")
     full: dict[str, Any] = check_fields("config", TOP, {name: given[name] for name in given if name in TOP})
     for name, fields in BLOCKS.items():
         full[name] = check_fields(f"config.{name}", fields, _block(f"config.{name}", given.get(name, {})))
+    full["preprocess"] = _preprocess(_block("config.preprocess", given.get("preprocess", {})))
     full["model"] = _kind("config.model", KINDS["model"], complete_model(given))
     for name, fields in NAMED.items():
         full[name] = {}
@@ -76,6 +79,32 @@ def _described(source: str, path: str) -> Model:
         return open_weights(path).model
     except FileError as error:
         raise ConfigError(f"config.sources.{source}.checkpoint", " ".join(str(error).split())) from None
+
+
+def _preprocess(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What is done to examples: the host's part, and a block of settings for each op."""
+    where = "config.preprocess"
+    blocks = {name: value for name, value in given.items() if name not in PREPROCESS}
+    full = check_fields(where, PREPROCESS, {name: value for name, value in given.items() if name in PREPROCESS})
+    for name, lengths in {"resize": (0, 1, 2), "crop": (0, 2)}.items():
+        value = full[name]
+        if len(value) not in lengths or not all(type(size) is int and size > 0 for size in value):
+            raise ConfigError(f"{where}.{name}", f"expected pixels as (rows, columns), or (), got {value!r}")
+    for i, name in enumerate(full["ops"]):
+        if name not in OPS:
+            raise ConfigError(f"{where}.ops[{i}]", f"there is no op {name!r}{suggest(str(name), OPS)}")
+        if name in full["ops"][:i]:
+            raise ConfigError(f"{where}.ops[{i}]", f"{name!r} stands here twice")
+        full[name] = check_fields(
+            f"{where}.{name}", OPS[name].fields(), _block(f"{where}.{name}", blocks.get(name, {}))
+        )
+    for name in blocks:
+        if name not in full:
+            known = [*PREPROCESS, *full["ops"]]
+            why = "is not among config.preprocess.ops" if name in OPS else f"no such field{suggest(name, known)}"
+            raise ConfigError(f"{where}.{name}", why)
+    make_pipeline([(name, full[name]) for name in full["ops"]], 2)
+    return full
 
 
 def _methods(where: str, given: Any) -> dict[str, Any]:

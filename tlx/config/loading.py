@@ -41,8 +41,8 @@ def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
     config.model = complete_model(config.to_dict())
     for path, text in kinds:
         config = swap_kind(config, path, text)
-    # The learning rates of an entry that names none follow from its arm.
-    arms = [pair for pair in pairs if re.fullmatch(r"config\.adapt\.[^.]+\.arm", pair[0])]
+    # The learning rates of an entry that names none follow from its arm, an op's fields from its being named.
+    arms = [pair for pair in pairs if re.fullmatch(r"config\.(adapt\.[^.]+\.arm|preprocess\.ops)", pair[0])]
     config = override(filled(config, rates=False), arms)
     config = override(filled(config), [pair for pair in pairs if pair not in (*kinds, *arms, *checkpoints)])
     config = filled(config)

@@ -85,6 +85,15 @@ TEXT: Fields = {
     "tokenizer": Field("", "tokenizer.json, vocab.txt or the folder of one; empty for that of a source's checkpoint"),
     "length": Field(64, "tokens of every text; longer ones are cut, shorter ones filled up", low=1, high=100_000),
 }
+PREPROCESS: Fields = {
+    "resize": Field(
+        (),
+        "rows and columns images are brought to, or the length of their shorter side; () for none",
+        may_be_empty=True,
+    ),
+    "crop": Field((), "rows and columns cut out of their middle afterwards; () for none", may_be_empty=True),
+    "ops": Field((), "what is done in the program, in order; ops that draw are for training alone", may_be_empty=True),
+}
 CHECKPOINT: Fields = {
     "every_seconds": Field(30.0, "unfinished work is saved at most this often; 0 after every call", low=0.0)
 }

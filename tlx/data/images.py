@@ -63,7 +63,7 @@ class Fit:
           image: of mode L, RGB or RGBA.
 
         Raises:
-          ValueError: it is smaller than the crop.
+          TlxError: it is smaller than the crop.
         """
         if self.resize is not None:
             rows_columns = self.resize
@@ -76,7 +76,7 @@ class Fit:
         rows, columns = self.crop
         top, left = (image.height - rows) // 2, (image.width - columns) // 2
         if top < 0 or left < 0:
-            raise ValueError(f"{image.height} x {image.width} pixels are too few for a crop of {rows} x {columns}")
+            raise TlxError(f"crop: {image.height} x {image.width} pixels are too few for {rows} x {columns}")
         return image.crop((left, top, left + columns, top + rows))
 
 

@@ -160,6 +160,8 @@ def digest(input_N: np.ndarray, label_N: np.ndarray) -> str:
 def _read(source: Any, positions: list[int], decode: Decoder, tokenize: Tokenizer | None) -> dict[str, np.ndarray]:
     try:
         examples = [decode(example) for example in source.__getitems__(positions)]
+    except TlxError:  # what is asked for does not fit the example, which is as it should be
+        raise
     except Exception as error:  # whatever the readers of records, protos and PNGs may raise
         if len(positions) > 1:
             for position in positions:

@@ -123,7 +123,7 @@ def model_of(study: Study, data_dir: Path) -> Model:
     """
     target = study.targets[0]
     with blamed_on(f"config.targets.{target.name}.dataset"):
-        shape, classes = describe(target.dataset, data_dir, study.text.length)
+        shape, classes = describe(target.dataset, data_dir, study.text.length, **study.preprocess.fit)
         input_shape = fixed(target.dataset, shape)
     with within("config.model"):
         return _model(study.model, dict(study.model_settings), input_shape, classes)

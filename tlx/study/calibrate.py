@@ -8,7 +8,6 @@ import numpy as np
 
 from tlx import tree
 from tlx.adapt.hooks import Calibration
-from tlx.data.preprocess import normalised
 from tlx.seeds import derive
 from tlx.study.cells import SourceData
 from tlx.study.context import Context
@@ -36,7 +35,8 @@ def calibrated(unit: Unit, variables: dict[str, Any], seed: int, context: Contex
         if method.calibrate:
             input_N, label_N = _examples(unit, seed, method.examples, context)
             parts = [slice(i, i + BATCH) for i in range(0, len(label_N), BATCH)]
-            batches = [(normalised(jnp.asarray(input_N[at])), jnp.asarray(label_N[at])) for at in parts]
+            ready = context.study.pipeline().ready
+            batches = [(ready(jnp.asarray(input_N[at])), jnp.asarray(label_N[at])) for at in parts]
             now = variables
 
             def logits(leaves: dict[str, Any], x: Any, now: dict[str, Any] = now) -> jax.Array:

@@ -149,6 +149,7 @@ def _identity(
             "also": {name: dict(settings) for name, settings in entry.also},
         },
         "recipe": asdict(study.recipe),
+        "ops": study.pipeline(2).canonical(),
         # The learning rate is chosen by its mean over the seeds, so they are part of what a cell is.
         "seeds": list(study.seeds),
     }
@@ -173,5 +174,6 @@ def source_identity(study: Study, source: Source, data: SourceData | Released) -
         "numerics": NUMERICS,
         "model": model,
         **recipe,
+        "ops": study.pipeline(2).canonical(),
         "data": {"train": data.train.digest, "test": data.test.digest},
     }

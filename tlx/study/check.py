@@ -76,6 +76,7 @@ def check_study(
     Raises:
       ConfigError: something does not fit.
     """
+    _check_ops(study, targets)
     _check_model(study, sources, targets)
     _check_methods(study, sources, targets)
     _check_splits(study, targets)
@@ -91,6 +92,26 @@ def check_study(
         if recipe.batch_size % (accumulate * placement.devices):
             each = recipe.batch_size // placement.devices
             raise ConfigError(field, f"the {each} examples a device gets cannot be taken in {accumulate} equal parts")
+
+
+def _check_ops(study: Study, targets: Mapping[str, TargetData]) -> None:
+    """Whether the ops can be done to the examples, and leave training batches in the shape that all others have."""
+    for data in targets.values():
+        shape, classes = data.train.input_N.shape[1:], data.train.num_classes
+        ops = study.pipeline(classes)
+        with within("config.preprocess"):
+            trained, scored = ops.input_shape(shape), study.pipeline().input_shape(shape)
+        if makers := [op.name for op in ops.ops if op.labels]:
+            raise ConfigError(
+                "config.preprocess.ops", f"{makers[0]!r} makes labels of tokens, and cells are scored by class"
+            )
+        if trained != scored:
+            raise ConfigError(
+                "config.preprocess.ops",
+                f"training batches are {in_words(trained)}, others {in_words(scored)}; these need an op or a crop",
+            )
+        if ops.mixes and study.execution.compile == "pmap":
+            raise ConfigError("config.compile", "'pmap' parts the examples that some ops mix; use 'jit'")
 
 
 def _check_model(study: Study, sources: Mapping[str, SourceData | Released], targets: Mapping[str, TargetData]) -> None:

@@ -12,7 +12,6 @@ import numpy as np
 
 from tlx.adapt.adapted import Adapted
 from tlx.cut import in_batches
-from tlx.data.preprocess import normalised
 from tlx.errors import TlxError
 from tlx.loop import Programs
 from tlx.models.registry import Model
@@ -97,14 +96,14 @@ class Context:
         """
 
         def forward(trainable: Any, frozen: Any, stats: Any, scale: jax.Array, x: Any) -> jax.Array:
-            return predict(task, trainable, frozen, stats, normalised(x), scale)
+            return predict(task, trainable, frozen, stats, task.ops.ready(x), scale)
 
         place = self.placement.evaluation
         placed = place.shared((trainable, frozen, stats, jnp.asarray(scale, jnp.float32)))
 
         def call(chunk: Any) -> tuple[Any, float]:
             args = (*placed, place.batch(chunk))
-            name = (task.adapted, task.first, "logits")
+            name = (task.adapted, task.ops.evaluation, task.first, "logits")
             program = self.programs.get(name, lambda *a: jax.jit(forward).lower(*a).compile(), *args)
             return np.asarray(program.call(*args)), 0.0
 

@@ -8,8 +8,11 @@ from typing import Any
 import jax
 
 from tlx import records, tree
+from tlx.adapt.adapted import Adapted
+from tlx.data.ops.pipeline import NO_OPS
 from tlx.data.pipeline import Arrays
 from tlx.models.registry import Model
+from tlx.optim import Optimizer
 from tlx.partition import FROZEN
 from tlx.step import Task
 from tlx.study.cells import Cell, Released, SourceData, TargetData, source_classes
@@ -89,7 +92,7 @@ def make_units(
         model = model_of(study, targets[cell.target.name].train)
         classes = source_classes(sources[cell.source.name]) if cell.source else 0
         adapted = replace(cell.entry.adapted(model, classes), precision=study.recipe.precision)
-        task = Task(adapted, cell.entry.optimizer, study.recipe.steps, first=adapted.cut())
+        task = _task(study, adapted, cell.entry.optimizer)
         strategy, reason = choose_strategy(study, task, cell.entry.arm)
         alike = (cell.entry.name, cell.source and cell.source.name, cell.target.name)
         key = alike if strategy == "fused" else (*alike, cell.budget)
@@ -103,6 +106,13 @@ def make_units(
         unit_id = records.content_id({"cells": [cell.id for cell in members], **how})
         units.append(Unit(unit_id, tuple(members), task, strategy, reason, chunk))
     return units
+
+
+def _task(study: Study, adapted: Adapted, optimizer: Optimizer) -> Task:
+    """What a run is; where ops draw, every step has inputs of its own and nothing below the cut can be kept."""
+    ops = study.pipeline(adapted.model.num_classes)
+    first = 0 if ops.random else adapted.cut()
+    return Task(adapted, optimizer, study.recipe.steps, first=first, ops=NO_OPS if first else ops)
 
 
 def train_programs(study: Study, units: Sequence[Unit]) -> int:
@@ -138,7 +148,7 @@ def _call_lengths(start: int, stop: int, chunk: int) -> set[int]:
 
 def model_of(study: Study, arrays: Arrays) -> Model:
     """The study's architecture for one data set."""
-    input_shape = tuple(int(size) for size in arrays.input_N.shape[1:])
+    input_shape = study.pipeline().input_shape([int(size) for size in arrays.input_N.shape[1:]])
     return Model(study.model, study.model_settings, arrays.num_classes, input_shape)
 
 
@@ -156,6 +166,9 @@ def choose_strategy(study: Study, task: Task, arm: str) -> tuple[str, str]:
     execution = study.execution
     below = task.adapted.model.stages[: task.first]
     cached = f"{'…'.join(dict.fromkeys((below[0], below[-1])))} frozen: cached; " if below else ""
+    if task.ops.random and task.adapted.cut():
+        drawing = next(op.name for op in task.ops.ops if op.random)
+        cached = f"{drawing} draws other inputs at every step: nothing cached; "
     if execution.compile == "pmap":
         return "loop", f"{cached}pmap spreads one run over the devices"
     if len(task.adapted.phases) > 1:

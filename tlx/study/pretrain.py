@@ -79,7 +79,8 @@ def pretrain(source: Source, context: Context) -> Pretrained:
     data, recipe = context.sources[source.name], source.recipe
     assert isinstance(data, SourceData)
     model = model_of(context.study, data.train)
-    task = Task(Adapted(model, "full", precision=recipe.precision), source.optimizer, recipe.steps)
+    adapted, ops = Adapted(model, "full", precision=recipe.precision), context.study.pipeline(model.num_classes)
+    task = Task(adapted, source.optimizer, recipe.steps, ops=ops)
     trainable, stats, _ = task.adapted.split(fresh_variables(model, derive(source.seed, "source")))
     seed = derive(source.seed, "dropout")
     hyper = make_hyper(source.learning_rate, source.weight_decay, recipe.label_smoothing, seed=seed)

@@ -77,7 +77,9 @@ def lay_out(study: Study, folders: Folders, progress: Progress) -> Grid:
     def load(item: Source | Target, role: str) -> pipeline.Arrays:
         kind = "sources" if isinstance(item, Source) else "targets"
         with blamed_on(f"config.{kind}.{item.name}.{role}"):
-            return pipeline.load_arrays(item.dataset, getattr(item, role), folders.data, tokenize)
+            return pipeline.load_arrays(
+                item.dataset, getattr(item, role), folders.data, tokenize, **study.preprocess.fit
+            )
 
     sources: dict[str, SourceData | Released] = {
         s.name: _released(s) if s.checkpoint else SourceData(load(s, "train"), load(s, "test")) for s in study.sources

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tlx.adapt.adapted import Adapted
+from tlx.data.ops.pipeline import Pipeline, make_pipeline
 from tlx.models.registry import Model
 from tlx.optim import Optimizer
 
@@ -158,6 +159,27 @@ class Text:
 
 
 @dataclass(frozen=True)
+class Preprocess:
+    """What is done to examples before a model sees them.
+
+    Args:
+      resize: on the host: rows and columns of every image, or the length of its shorter side alone; () to leave it.
+      crop: on the host: rows and columns cut out of the middle afterwards; () to leave it.
+      ops: in the program: name and settings of each, in order. Those that draw are for training batches alone.
+    """
+
+    resize: tuple[int, ...] = ()
+    crop: tuple[int, ...] = ()
+    ops: tuple[tuple[str, Settings], ...] = ()
+
+    @property
+    def fit(self) -> dict[str, Any]:
+        """The same of the host, as `data.pipeline.load_arrays` takes it."""
+        resize = self.resize[0] if len(self.resize) == 1 else self.resize or None
+        return {"resize": resize, "crop": self.crop or None}
+
+
+@dataclass(frozen=True)
 class Study:
     """A grid of cells: every entry from every source to every target, at every budget and seed.
 
@@ -175,6 +197,7 @@ class Study:
       config: the resolved config, as plain values, for the records.
       command: what the user typed to get this, for the report.
       text: for data sets of texts.
+      preprocess: of images, or token ids.
     """
 
     name: str
@@ -190,6 +213,19 @@ class Study:
     config: dict[str, Any]
     command: str
     text: Text = field(default_factory=Text)
+    preprocess: Preprocess = field(default_factory=Preprocess)
+
+    def pipeline(self, num_classes: int = 0) -> Pipeline:
+        """The ops in the program.
+
+        Args:
+          num_classes: of the labels, for ops that mix them; 0 for what is done to every batch alone.
+
+        Raises:
+          ConfigError: the ops do not go together, or not with such labels.
+        """
+        made = make_pipeline([(name, dict(settings)) for name, settings in self.preprocess.ops], max(num_classes, 2))
+        return made if num_classes else made.evaluation
 
 
 @dataclass(frozen=True)

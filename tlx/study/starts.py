@@ -104,5 +104,6 @@ def _activations(
             placement=context.placement,
             programs=context.programs,
             batch=context.study.execution.eval_batch,
+            ops=context.study.pipeline().evaluation,
         )
     return inputs, flops

@@ -13,6 +13,7 @@ from tlx.data.ops.normalise import Normalise
 from tlx.data.ops.op import Batch, Op
 from tlx.data.ops.partners import shares_of_classes
 from tlx.data.ops.registry import OPS
+from tlx.data.preprocess import normalised
 from tlx.errors import ConfigError, suggest
 from tlx.fields import check_fields
 from tlx.seeds import derive
@@ -47,7 +48,9 @@ class Pipeline:
             if isinstance(op, Normalise) and op.changes_range and (later := names[i + 1 :]):
                 raise ConfigError(op.name, f"must come after {later[-1]!r}, which expects pixels as they are")
 
-    def __call__(self, batch: Batch, seed: jax.Array | int, step: jax.Array | int, first: int = 0) -> dict[str, Any]:
+    def __call__(
+        self, batch: Batch, seed: jax.Array | int, step: jax.Array | int, first: jax.Array | int = 0
+    ) -> dict[str, Any]:
         """A batch after all ops; a pure function that may stand in a compiled program.
 
         The key of an op comes from the seed, its name, how many ops of the same name stand before it, the step and the
@@ -73,6 +76,20 @@ class Pipeline:
             of_op = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), purpose), step)
             batch = op(batch, jax.vmap(jax.random.fold_in, in_axes=(None, 0))(of_op, position_B))
         return batch
+
+    @property
+    def evaluation(self) -> "Pipeline":
+        """The ops that are done to every batch: those that draw, mix or make labels are for training alone."""
+        return Pipeline(tuple(op for op in self.ops if not (op.random or op.mixes or op.labels)))
+
+    def ready(self, x: Any) -> Any:
+        """Inputs as a model takes them when nothing is trained.
+
+        Args:
+          x: images, token ids, or cached activations where there are no ops.
+        """
+        ops = self.evaluation
+        return normalised(ops({"input": x}, 0, 0)["input"] if ops.ops else x)
 
     @property
     def random(self) -> bool:
@@ -133,6 +150,9 @@ class Pipeline:
         for op in self.ops:
             yield derive(seen[op.name], f"op {op.name}")
             seen[op.name] += 1
+
+
+NO_OPS = Pipeline()
 
 
 def make_pipeline(
