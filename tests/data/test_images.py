@@ -138,7 +138,7 @@ def test_the_crop_is_the_middle() -> None:
     pixels = noise(6, 8, 3)
     data = png(Image.fromarray(pixels))
     assert np.array_equal(decode(data, (6, 8, 3), Fit(None, (2, 3))), pixels[2:4, 2:5])
-    with pytest.raises(ValueError, match="6 x 8 pixels are too few for a crop of 7 x 7"):
+    with pytest.raises(TlxError, match="crop: 6 x 8 pixels are too few for 7 x 7"):
         decode(data, (6, 8, 3), Fit(None, (7, 7)))
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tlx.data.order import batch_indices, index_table, stratified_split, subset
+from tlx.data.order import batch_indices, host_slice, index_table, stratified_split, subset
 from tlx.errors import TlxError
 
 LABELS = np.arange(300) % 10
@@ -116,3 +116,25 @@ def test_a_stratified_split_keeps_the_proportions(held_out):
     assert sorted([*kept, *out]) == list(range(84))
     shares = np.bincount(UNEVEN) * held_out / 84
     assert np.all(np.abs(np.bincount(UNEVEN[out], minlength=3) - shares) <= 1)
+
+
+@pytest.mark.parametrize("hosts", [1, 2, 4])
+def test_the_shares_of_all_hosts_are_the_batch(hosts):
+    batch = batch_indices(100, 24, seed=3, step=17)
+    shares = [host_slice(batch, host, hosts) for host in range(hosts)]
+    assert {len(share) for share in shares} == {24 // hosts}
+    assert np.array_equal(np.concatenate(shares), batch)
+
+
+@pytest.mark.parametrize(
+    ("size", "host", "hosts", "message"),
+    [
+        (6, 0, 4, "a batch of 6 examples cannot be split evenly over 4 hosts"),
+        (8, 4, 4, "host 4: expected between 0 and 3, as there are 4"),
+        (8, -1, 2, "host -1: expected between 0 and 1, as there are 2"),
+    ],
+)
+def test_impossible_shares(size, host, hosts, message):
+    with pytest.raises(TlxError) as caught:
+        host_slice(np.arange(size), host, hosts)
+    assert str(caught.value) == message

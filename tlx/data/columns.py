@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
+from tlx.data.derived import DERIVED
 from tlx.errors import TlxError, suggest
 
 _INPUTS = {"image": "Image", "text": "Text"}
@@ -28,7 +29,7 @@ def roles(name: str, info: Any, options: Mapping[str, str]) -> dict[str, str]:
     """
     features = info.features
     for role, feature in options.items():
-        if feature not in features:
+        if feature not in features and not (role == "label" and _made_from(feature, features)):
             raise TlxError(f"dataset {name}: there is no feature {feature!r} for {role}{suggest(feature, features)}")
     usual = info.supervised_keys if _is_pair(info.supervised_keys) else (None, None)
     found = _input(options, features, usual[0])
@@ -42,11 +43,11 @@ def roles(name: str, info: Any, options: Mapping[str, str]) -> dict[str, str]:
     if "score" in options or "score" in features:
         found["score"] = options.get("score", "score")
     label = options.get("label") or next((key for key in ("label", usual[1]) if key and key in features), None)
-    if label and (_is_a(features[label], "ClassLabel") or "label" in options):
+    if label and ("label" in options or _is_a(features[label], "ClassLabel")):
         found["label"] = label
     if role == "image" and "label" not in found and "score" not in found:  # of text alone a model can learn, too
         raise TlxError(f"dataset {name}: no feature is its label; name one with ?label=…{_of(info)}")
-    if "label" in found and not getattr(features[found["label"]], "num_classes", None):
+    if "label" in found and not getattr(_feature(found["label"], features), "num_classes", None):
         raise TlxError(f"dataset {name}: feature {found['label']!r} is no class label{_of(info)}")
     return found
 
@@ -58,7 +59,7 @@ def chosen(info: Any, found: Mapping[str, str]) -> dict[str, Any]:
       info: a TFDS DatasetInfo.
       found: from `roles`.
     """
-    return {role: info.features[feature] for role, feature in found.items()}
+    return {role: _feature(feature, info.features) for role, feature in found.items()}
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,26 @@ class View:
     def __getitems__(self, positions: Sequence[int]) -> list[dict[str, Any]]:
         """The examples at some positions, in that order."""
         examples = self.source.__getitems__(positions)
-        return [{role: example[feature] for role, feature in self.found.items()} for example in examples]
+        return [{role: _value(feature, example) for role, feature in self.found.items()} for example in examples]
+
+
+def _made_from(label: str, features: Any) -> bool:
+    """Whether a label that is no feature can be made from one that is there."""
+    return label not in features and label in DERIVED and DERIVED[label].feature in features
+
+
+def _feature(name: str, features: Any) -> Any:
+    """A feature, or what one would be that holds a label made from others."""
+    if _made_from(name, features):
+        classes = DERIVED[name].num_classes
+        return SimpleNamespace(num_classes=classes, names=[str(c) for c in range(classes)])
+    return features[name]
+
+
+def _value(feature: str, example: Mapping[str, Any]) -> Any:
+    if _made_from(feature, example):
+        return DERIVED[feature].label(example[DERIVED[feature].feature])
+    return example[feature]
 
 
 def _input(options: Mapping[str, str], features: Any, usual: str | None) -> dict[str, str]:

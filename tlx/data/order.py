@@ -6,8 +6,11 @@ import numpy as np
 
 from tlx.errors import TlxError
 
-# One word of Philox's counter, so that the same seed gives unrelated numbers to each purpose.
-_ORDER, _SUBSET, _CLASSES, _SPLIT = range(4)
+# One word of Philox's counter, so that the same seed gives unrelated numbers to each purpose. Those of `protocol` and
+# `mixture` follow here, too, so that none is given twice; 1000 is the builders'.
+_ORDER, _SUBSET, _CLASSES, _SPLIT, FOLDS, HALVES, MIXTURE = range(7)
+# That of component c of a mixture is this plus c: components of one size are not walked in one order.
+COMPONENT = 2**32
 
 
 def permutation(n: int, seed: int, purpose: int, epoch: int = 0) -> np.ndarray:
@@ -113,15 +116,53 @@ def index_table(n: int, batch_size: int, seed: int, start: int, stop: int) -> np
     """
     if n < 1:
         raise TlxError("there are no examples to draw batches from")
-    first, last = start * batch_size, stop * batch_size
-    epochs = [_epoch(n, seed, epoch) for epoch in range(first // n, -(-last // n))]
-    stream = np.concatenate([np.empty(0, np.int32), *epochs])
+    return epochs(n, seed, start * batch_size, stop * batch_size).reshape(stop - start, batch_size)
+
+
+def epochs(n: int, seed: int, first: int, last: int, purpose: int = _ORDER) -> np.ndarray:
+    """A piece of an endless stream of permuted epochs.
+
+    Args:
+      n: number of examples, at least 1.
+      seed: of the order.
+      first: place in the stream.
+      last: one past the last place.
+      purpose: keeps apart the streams of one seed.
+
+    Returns:
+      int32 [last - first], positions in range(n).
+    """
+    orders = [_epoch(n, seed, epoch, purpose) for epoch in range(first // n, -(-last // n))]
+    stream = np.concatenate([np.empty(0, np.int32), *orders])
     skipped = first // n * n
-    return stream[first - skipped : last - skipped].reshape(stop - start, batch_size)
+    return stream[first - skipped : last - skipped]
 
 
+def host_slice(batch_B: np.ndarray, host: int, hosts: int) -> np.ndarray:
+    """One host's share of a global batch: the shares of all hosts, one after another, are the batch.
+
+    Args:
+      batch_B: positions or examples of the whole batch, along the first axis.
+      host: which, counted from 0.
+      hosts: how many there are.
+
+    Returns:
+      [B / hosts], as a view.
+
+    Raises:
+      TlxError: the batch cannot be split evenly, or there is no such host.
+    """
+    if not 0 <= host < hosts:
+        raise TlxError(f"host {host}: expected between 0 and {hosts - 1}, as there are {hosts}")
+    if len(batch_B) % hosts:
+        raise TlxError(f"a batch of {len(batch_B)} examples cannot be split evenly over {hosts} hosts")
+    each = len(batch_B) // hosts
+    return batch_B[host * each : (host + 1) * each]
+
+
+# As many epochs as a mixture of a few data sets has under way.
 @lru_cache(maxsize=16)
-def _epoch(n: int, seed: int, epoch: int) -> np.ndarray:
-    order_n = permutation(n, seed, _ORDER, epoch)
+def _epoch(n: int, seed: int, epoch: int, purpose: int) -> np.ndarray:
+    order_n = permutation(n, seed, purpose, epoch)
     order_n.flags.writeable = False  # the cache hands out one array many times
     return order_n

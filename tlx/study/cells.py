@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tlx import records
+from tlx.data.firewall import Firewall, split_facts
 from tlx.data.pipeline import Arrays
 from tlx.study.spec import TRANSFER, Entry, Source, Study, Target
 from tlx.study.weights import Weights
@@ -20,18 +21,23 @@ class TargetData:
     Args:
       train: the labels are drawn from these.
       validation: the learning rate is chosen on these.
-      test: scored once.
+      test: scored once, behind a door that opens after selection.
     """
 
     train: Arrays
     validation: Arrays
-    test: Arrays
+    test: Firewall
+
+    def facts(self) -> dict[str, dict[str, Any]]:
+        """Split, size, counts of each class and content digest of each, for records."""
+        own = {"train": split_facts(self.train), "validation": split_facts(self.validation)}
+        return {**own, "test": self.test.facts()}
 
     def digests(self) -> dict[str, Any]:
-        """Split, size and content digest of each, for identities and records."""
+        """What of `facts` tells one set of examples from another, for identities."""
         return {
-            role: {"split": arrays.split, "examples": len(arrays.label_N), "digest": arrays.digest}
-            for role, arrays in (("train", self.train), ("validation", self.validation), ("test", self.test))
+            role: {name: facts[name] for name in ("split", "examples", "digest")}
+            for role, facts in self.facts().items()
         }
 
 

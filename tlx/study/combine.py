@@ -19,17 +19,17 @@ from tlx.study.starts import Start
 from tlx.study.trials import Trained, trials_of
 
 
-def predictions(unit: Unit, run: Trained, start: Start, role: str, context: Context) -> np.ndarray:
+def predictions(unit: Unit, run: Trained, start: Start, x_N: Any, context: Context) -> np.ndarray:
     """Logits of a finished run, [examples, classes].
 
     Args:
       unit: names the task.
       run: its leaves.
-      start: the leaves beside them, and the inputs.
-      role: `validation` or `test`.
+      start: the leaves beside them.
+      x_N: what enters the first stage that runs, [examples, ...], an array or nested dicts of arrays.
       context: of the study.
     """
-    return context.logits(unit.task, run.trainable, run.beside(start), run.stats, start.inputs[role])
+    return context.logits(unit.task, run.trainable, run.beside(start), run.stats, x_N)
 
 
 def combined(
@@ -66,7 +66,9 @@ def combined(
     good = [i for i, trial in enumerate(trials) if by_rate[trial.learning_rate].accuracy is not None]
 
     def score(leaves: dict[str, Any]) -> float:
-        logits_NC = predictions(unit, replace(runs[chosen], trainable=leaves), start, "validation", context)
+        logits_NC = predictions(
+            unit, replace(runs[chosen], trainable=leaves), start, start.inputs["validation"], context
+        )
         return accuracy_and_loss(logits_NC, label_N)[0] if np.all(np.isfinite(logits_NC)) else 0.0
 
     candidates = Candidates(
@@ -79,7 +81,7 @@ def combined(
     )
     ((hook, settings),) = hooks
     run = replace(runs[chosen], trainable=jax.device_get(hook(settings, candidates)))
-    logits_NC = predictions(unit, run, start, "validation", context)
+    logits_NC = predictions(unit, run, start, start.inputs["validation"], context)
     return run, validate(cell.seed, rate, False, logits_NC, label_N)
 
 

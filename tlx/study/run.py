@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tlx.data import pipeline, source
+from tlx.data.firewall import Firewall
 from tlx.lock import exclusive
 from tlx.progress import Progress
 from tlx.records import Records
@@ -84,7 +85,10 @@ def lay_out(study: Study, folders: Folders, progress: Progress) -> Grid:
     sources: dict[str, SourceData | Released] = {
         s.name: _released(s) if s.checkpoint else SourceData(load(s, "train"), load(s, "test")) for s in study.sources
     }
-    targets = {t.name: TargetData(load(t, "train"), load(t, "validation"), load(t, "test")) for t in study.targets}
+    targets = {
+        t.name: TargetData(load(t, "train"), load(t, "validation"), Firewall(functools.partial(load, t, "test")))
+        for t in study.targets
+    }
     placement = make_placement(study.execution.compile, study.execution.data, study.execution.fsdp)
     check_study(study, sources, targets, placement)
     check_overlap(study, folders.data)

@@ -1,5 +1,7 @@
 """Where the runs of a unit begin: source or fresh leaves, split, and the frozen stages run once."""
 
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +26,9 @@ class Start:
       frozen: leaves that do not, as far as they are needed above the cut.
       stats: running statistics that the first phase updates.
       surgery: what was copied from the source, or None.
-      inputs: what enters the first stage that runs, by role: images as bytes, token ids, or cached activations.
+      inputs: what enters the first stage that runs in training and in validation: images as bytes, token ids, or
+        cached activations.
+      entering: a role and its examples to the same of others, those of the test split, which nobody has yet.
       cached_flops: what caching one example cost, 0 without a cut.
     """
 
@@ -33,6 +37,7 @@ class Start:
     stats: dict[str, Any]
     surgery: Report | None
     inputs: dict[str, Any]
+    entering: Callable[[str, np.ndarray], Any]
     cached_flops: float
 
 
@@ -47,24 +52,26 @@ def starts_of(unit: Unit, context: Context) -> dict[int, Start]:
       Seed to start.
     """
     task, data = unit.task, context.targets[unit.first.target.name]
-    inputs_of = {"train": data.train.input_N, "validation": data.validation.input_N, "test": data.test.input_N}
+    inputs_of = {"train": data.train.input_N, "validation": data.validation.input_N}
     below = task.adapted.model.stages[: task.first]
-    cache: dict[str, tuple[dict[str, Any], float]] = {}
+    cache: dict[str, _Backbone] = {}
     starts = {}
     for seed in sorted({cell.seed for cell in unit.cells}):
         variables, report = initial_variables(unit, seed, context)
         trainable, stats, frozen = task.adapted.split(variables, task.at(0).phase)
-        inputs, flops = inputs_of, 0.0
+        start = Start(trainable, frozen, stats, report, inputs_of, _as_they_are, 0.0)
         if task.first:
             under = {path: leaf for path, leaf in tree.flatten(frozen).items() if stage_of(path, below)}
             name = tree.digest(tree.unflatten(under))
             if name not in cache:
-                cache[name] = _activations(unit, variables, inputs_of, context)
-            inputs, flops = cache[name]
+                cache[name] = _Backbone(unit, variables, inputs_of, context)
+            backbone = cache[name]
             anatomy = task.adapted.anatomy
             needed = {p: x for p, x in tree.flatten(frozen).items() if not anatomy.idle_above(p, task.first)}
-            frozen = tree.unflatten(needed)
-        starts[seed] = Start(trainable, frozen, stats, report, inputs, flops)
+            start = Start(
+                trainable, tree.unflatten(needed), stats, report, backbone.inputs, backbone.entering, backbone.flops
+            )
+        starts[seed] = start
     return starts
 
 
@@ -91,19 +98,33 @@ def initial_variables(unit: Unit, seed: int, context: Context) -> tuple[dict[str
     return calibrated(unit, variables, seed, context), report
 
 
-def _activations(
-    unit: Unit, variables: Any, inputs_of: dict[str, np.ndarray], context: Context
-) -> tuple[dict[str, Any], float]:
-    inputs, flops = {}, 0.0
-    for role, input_N in inputs_of.items():
-        inputs[role], flops = cut.activations(
-            unit.task.adapted,
-            variables,
-            input_N,
-            unit.task.first,
-            placement=context.placement,
-            programs=context.programs,
-            batch=context.study.execution.eval_batch,
-            ops=context.study.pipeline().evaluation,
-        )
-    return inputs, flops
+def _as_they_are(role: str, input_N: np.ndarray) -> np.ndarray:
+    del role
+    return input_N
+
+
+class _Backbone:
+    """The frozen stages below the cut, run once for each set of examples."""
+
+    def __init__(self, unit: Unit, variables: Any, inputs_of: dict[str, np.ndarray], context: Context) -> None:
+        self._unit, self._variables, self._context = unit, variables, context
+        self._lock = threading.Lock()
+        self._kept: dict[str, Any] = {}
+        self.flops = 0.0
+        self.inputs = {role: self.entering(role, input_N) for role, input_N in inputs_of.items()}
+
+    def entering(self, role: str, input_N: np.ndarray) -> Any:
+        """What enters the first stage that runs."""
+        with self._lock:
+            if role not in self._kept:
+                self._kept[role], self.flops = cut.activations(
+                    self._unit.task.adapted,
+                    self._variables,
+                    input_N,
+                    self._unit.task.first,
+                    placement=self._context.placement,
+                    programs=self._context.programs,
+                    batch=self._context.study.execution.eval_batch,
+                    ops=self._context.study.pipeline().evaluation,
+                )
+            return self._kept[role]

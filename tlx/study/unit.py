@@ -54,6 +54,7 @@ def run_unit(unit: Unit, context: Context) -> None:
                 continue
             mine = [result for result in results if result.seed == cell.seed]
             run, chosen = combined(unit, cell, starts[cell.seed], mine, rate, done, context)
+            context.targets[cell.target.name].test.selection_done(cell.id)
             record = _record(unit, cell, mine, chosen, run, starts[cell.seed], context)
             if context.study.execution.artifacts:
                 keep(unit, cell, run, record["lineage"], context)
@@ -71,7 +72,7 @@ def _validate(
     for trial in trials_of(unit):
         if trial.cell in cells:
             run, start = done[trial.key], starts[trial.cell.seed]
-            logits_NC = predictions(unit, run, start, "validation", context)
+            logits_NC = predictions(unit, run, start, start.inputs["validation"], context)
             results.append(validate(trial.cell.seed, trial.learning_rate, run.diverged, logits_NC, label_N))
     return results
 
@@ -87,7 +88,7 @@ def _record(
 ) -> dict[str, Any]:
     data = context.targets[cell.target.name]
     source = context.pretrained[cell.source.name] if cell.source else None
-    result = _score(unit, run, start, chosen, data, context)
+    result = _score(unit, cell, run, start, chosen, data, context)
     return {
         "format": 1,
         "id": cell.id,
@@ -95,7 +96,10 @@ def _record(
         "status": "diverged" if result["test_accuracy"] is None else "ok",
         "cell": cell.key(),
         "config": dict(cell.identity),
-        "data": data.digests() | _tokenizer(data) | {"subset": _subset(cell, data, context)},
+        "data": data.facts()
+        | {"test": data.test.as_record(cell.id)}
+        | _tokenizer(data)
+        | {"subset": _subset(cell, data, context)},
         "trials": [
             {
                 "lr": trial.learning_rate,
@@ -116,17 +120,18 @@ def _record(
 
 
 def _score(
-    unit: Unit, run: Trained, start: Start, chosen: Validation, data: TargetData, context: Context
+    unit: Unit, cell: Cell, run: Trained, start: Start, chosen: Validation, data: TargetData, context: Context
 ) -> dict[str, Any]:
-    """The only place that looks at test labels, once a cell, after the choice is made."""
-    size = len(data.test.label_N)
+    """The only place that looks at test examples, once a cell, after the choice is made."""
+    size = data.test.facts()["examples"]
     empty = dict.fromkeys(("test_accuracy", "test_loss", "val_accuracy", "test_correct"))
     if chosen.accuracy is None:
         return {**empty, "test_examples": size}
-    logits_NC = predictions(unit, run, start, "test", context)
+    test = data.test.release(cell.id)
+    logits_NC = predictions(unit, run, start, start.entering("test", test.input_N), context)
     if not np.all(np.isfinite(logits_NC)):
         return {**empty, "test_examples": size}
-    accuracy, loss = losses.accuracy_and_loss(logits_NC, data.test.label_N)
+    accuracy, loss = losses.accuracy_and_loss(logits_NC, test.label_N)
     return {
         "test_accuracy": accuracy,
         "test_loss": loss,
