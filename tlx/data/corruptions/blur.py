@@ -27,8 +27,8 @@ def motion_blur(image_HWC: np.ndarray, severity: int, draws: Draws) -> np.ndarra
     Source: Hendrycks and Dietterich (2019), with their lengths and spreads for ImageNet-C. Ours: lengths in proportion
     to the image, half a pixel more, and a line to both sides.
     """
-    length, spread = ((10, 3), (15, 5), (15, 8), (15, 12), (20, 15))[severity - 1]
-    length, spread = scaled(length, image_HWC) + 0.5, scaled(spread, image_HWC) + 0.5
+    constants = ((10, 3), (15, 5), (15, 8), (15, 12), (20, 15))[severity - 1]
+    length, spread = (scaled(pixels, image_HWC) + 0.5 for pixels in constants)
     angle = np.pi * (draws.uniform(1)[0] - 0.5) / 2  # up to 45° from the horizontal
     reach = int(np.ceil(length)) + 1
     kernel_KK = np.zeros((2 * reach + 1, 2 * reach + 1))

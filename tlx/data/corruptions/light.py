@@ -55,11 +55,12 @@ def fog(image_HWC: np.ndarray, severity: int, draws: Draws) -> np.ndarray:
     """Light gray seen through clouds, coarse and fine, in front of the image.
 
     Source: after Hendrycks and Dietterich (2019), who add a plasma fractal and then scale the image back to its old
-    range. The mixture with gray, its constants and clouds of interpolated noise are ours: theirs get no further from the
-    image after the third severity.
+    range. The mixture with gray, its constants and clouds of interpolated noise are ours: theirs get no further from
+    the image after the third severity.
     """
     thickest = (0.3, 0.45, 0.6, 0.75, 0.9)[severity - 1]
-    clouds_HW1 = _clouds(*image_HWC.shape[:2], draws)[..., None]
+    rows, columns = image_HWC.shape[:2]
+    clouds_HW1 = _clouds(rows, columns, draws)[..., None]
     share_HW1 = thickest * (1 + clouds_HW1) / 2
     return (1 - share_HW1) * image_HWC + share_HW1 * _FOG
 

@@ -60,7 +60,7 @@ class Pipeline:
           batch: `input` and `label` of the step's examples, and whatever else.
           seed: of this use of chance; may be traced.
           step: may be traced.
-          first: position in the step's batch of the first example, where this is a part of it.
+          first: position in the step's batch of the first example, where this is a part of it; may be traced.
 
         Returns:
           The new batch; labels are float32 [B, classes] if an op mixes, and [B, T] if one makes labels of tokens.
@@ -150,9 +150,6 @@ class Pipeline:
         for op in self.ops:
             yield derive(seen[op.name], f"op {op.name}")
             seen[op.name] += 1
-
-
-NO_OPS = Pipeline()
 
 
 def make_pipeline(

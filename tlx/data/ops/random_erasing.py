@@ -9,7 +9,7 @@ from einops import rearrange
 
 from tlx.data.ops.boxes import inside
 from tlx.data.ops.op import Op, check_span, setting
-from tlx.data.ops.pixels import from_levels, shade
+from tlx.data.ops.pixels import from_levels, levels, shade
 
 # Shape suffixes: B examples, H rows, W columns, C channels.
 
@@ -51,8 +51,8 @@ class RandomErasing(Op):
             of_choice, of_box, of_fill = jax.random.split(key, 3)
             erased_HW = self._box(of_box, rows, columns) & jax.random.bernoulli(of_choice, self.probability)
             if self.fill == "noise":
-                level_HWC = jax.random.randint(of_fill, (rows, columns, channels), 0, 256).astype(jnp.float32)
-                paint_HWC = from_levels(level_HWC, dtype)
+                level_HWC = jax.random.bits(of_fill, (rows, columns, channels), jnp.uint8)
+                paint_HWC = from_levels(levels(level_HWC), dtype)
             else:
                 paint_HWC = jnp.full(image_HWC.shape, shade(_FILLS[self.fill], dtype))
             return jnp.where(rearrange(erased_HW, "h w -> h w 1"), paint_HWC, image_HWC)
