@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from tlx.adapt.adapted import Adapted
-from tlx.data.ops.pipeline import Pipeline
+from tlx.data.ops.pipeline import NO_OPS, Pipeline
 from tlx.loop import Programs
 from tlx.sharding import Placement
 
@@ -20,7 +20,7 @@ def activations(
     placement: Placement,
     programs: Programs,
     batch: int,
-    ops: Pipeline,
+    ops: Pipeline = NO_OPS,
 ) -> tuple[Any, float]:
     """What enters stage `depth`, for every example.
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tlx.config import TARGET
+from tlx.config.schema import TARGET
 from tlx.data.derived import DERIVED
 from tlx.data.vtab import GROUPS, TASKS, preset, targets
 from tlx.errors import TlxError

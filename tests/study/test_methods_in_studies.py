@@ -18,7 +18,9 @@ from tlx.adapt.adapted import Adapted
 from tlx.adapt.hooks import Candidates
 from tlx.adapt.registry import METHODS
 from tlx.artifact import Artifact
+from tlx.data.pipeline import load_arrays
 from tlx.data.preprocess import normalise
+from tlx.errors import TlxError
 from tlx.fields import check_fields
 from tlx.loop import Programs
 from tlx.optim import Optimizer
@@ -147,8 +149,8 @@ def predictor(adapted: Adapted) -> Callable[..., Any]:
     return jax.jit(lambda variables, image: adapted.apply(variables, normalise(image))[0])
 
 
-def test_what_is_kept_of_every_cell_scores_what_its_record_says(finished: Finished) -> None:
-    records, test = finished.records, finished.context.targets["digits"].test
+def test_what_is_kept_of_every_cell_scores_what_its_record_says(finished: Finished, data_dir: Path) -> None:
+    records, test = finished.records, load_arrays("digits", finished.study.targets[0].test, data_dir)
     assert len(records) == 2 * len(ENTRIES)
     assert {path.name for path in (finished.work / "artifacts").iterdir()} == {record["id"] for record in records}
     for record in records:
@@ -315,3 +317,15 @@ def test_what_was_calibrated_for_each_seed_is_never_shared(
     assert sum(float(leaf.sum()) for leaf in each[0].values()) > 1e-3
     assert not np.array_equal(*(fisher["embed/patches/kernel"] for fisher in each))
     assert "reference" not in starts[0].trainable
+
+
+def test_each_cell_saw_the_test_split_once_and_says_so(finished: Finished) -> None:
+    door = finished.context.targets["digits"].test
+    assert door.releases() == len(finished.records)
+    for record in finished.records:
+        found = record["data"]["test"]
+        assert found["releases"] == 1 and sum(found["per_class"]) == found["examples"] > 0
+        with pytest.raises(TlxError, match="given out already; a cell is scored once"):
+            door.release(record["id"])
+    with pytest.raises(TlxError, match="after selection, which is not done"):
+        door.release("of-no-study")

@@ -96,6 +96,7 @@ def check_study(
 
 def _check_ops(study: Study, targets: Mapping[str, TargetData]) -> None:
     """Whether the ops can be done to the examples, and leave training batches in the shape that all others have."""
+    settings = dict(study.model_settings)
     for data in targets.values():
         shape, classes = data.train.input_N.shape[1:], data.train.num_classes
         ops = study.pipeline(classes)
@@ -105,6 +106,8 @@ def _check_ops(study: Study, targets: Mapping[str, TargetData]) -> None:
             raise ConfigError(
                 "config.preprocess.ops", f"{makers[0]!r} makes labels of tokens, and cells are scored by class"
             )
+        if ops.normalises and any(number != 0.5 for name in ("mean", "std") for number in settings.get(name, ())):
+            raise ConfigError("config.preprocess.ops", "'normalise' does what config.model.mean and std do already")
         if trained != scored:
             raise ConfigError(
                 "config.preprocess.ops",

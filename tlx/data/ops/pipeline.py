@@ -152,6 +152,9 @@ class Pipeline:
             seen[op.name] += 1
 
 
+NO_OPS = Pipeline()
+
+
 def make_pipeline(
     named: Sequence[tuple[str, Mapping[str, Any]]], num_classes: int = 0, where: str = "config.preprocess"
 ) -> Pipeline:
