@@ -1,4 +1,4 @@
-"""The command line: `tlx run`, `plan`, `report`, `methods`, `merge`, `export` and `convert`."""
+"""The command line: `tlx run`, `plan`, `report`, `methods`, `merge`, `export`, `convert` and `data`."""
 
 import argparse
 import json
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from tlx import __version__
+from tlx import __version__, data_commands
 from tlx.errors import TlxError
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         options, rest = _parser().parse_known_args(typed)
         options.overrides, options.typed = rest, typed
+        if "data_dir" in options:
+            options.data_dir = options.data_dir or _data_dir()
         code: int = options.command(options)
         return code
     except TlxError as error:
@@ -112,6 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument("--to", default="", metavar="FORMAT", help="tlx, or a format of another library")
     convert.set_defaults(command=_convert)
     _common(convert)
+    data_commands.add_to(commands, _common)
     return parser
 
 
@@ -130,7 +133,7 @@ def _study(options: argparse.Namespace) -> "Study":
 def _folders(options: argparse.Namespace, study: "Study") -> Any:
     from tlx.study.spec import Folders
 
-    return Folders(options.workdir or Path("workdir") / study.name, options.data_dir or _data_dir())
+    return Folders(options.workdir or Path("workdir") / study.name, options.data_dir)
 
 
 def _data_dir() -> Path:
