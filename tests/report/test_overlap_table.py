@@ -27,9 +27,12 @@ def lines(what: RenderableType) -> list[str]:
 
 
 def test_the_answer(found: Overlap) -> None:
-    assert sentence(found, "reviews", "tweets") == "3 of 4 examples of tweets (75 %) are in reviews, 3 of them equal."
+    assert (
+        sentence(found, "reviews", "tweets")
+        == "3 of 4 examples of tweets (75 %) look like some of reviews, 3 of them equal."
+    )
     near = Overlap((5, 2000), NONE, Found(3, 1, 3, ()), 8)
-    assert sentence(near, "a", "b") == "3 of 2,000 examples of b (0.15 %) are in a, none of them equal."
+    assert sentence(near, "a", "b") == "3 of 2,000 examples of b (0.15 %) look like some of a, none of them equal."
     assert sentence(Overlap((5, 2000), NONE, NONE, 8), "a", "b") == "b shares nothing with a."
 
 

@@ -27,7 +27,9 @@ def sentence(found: Overlap, ours: str, theirs: str) -> str:
         return f"{theirs} shares nothing with {ours}."
     near, size = found.near.theirs, found.sizes[1]
     exact = f"{found.exact.theirs:,} of them equal" if found.exact.theirs else "none of them equal"
-    return f"{near:,} of {size:,} examples of {theirs} ({wording.percent(near / size)}) are in {ours}, {exact}."
+    return (
+        f"{near:,} of {size:,} examples of {theirs} ({wording.percent(near / size)}) look like some of {ours}, {exact}."
+    )
 
 
 def show(found: Overlap, ours: str, theirs: str, words: Callable[[Pair], tuple[str, str]] | None = None) -> None:
