@@ -9,7 +9,7 @@ from runs import IMAGE_NHWC, begin, resident, streamed, task_of, train
 from tiny import CLASSES, differing
 
 from tlx.data.ops.pipeline import make_pipeline
-from tlx.loop import Programs, fetch
+from tlx.loop import Programs, fetch, prepared
 from tlx.sharding import make_placement
 from tlx.state import make_hyper
 from tlx.step import Task
@@ -33,7 +33,7 @@ def test_a_streamed_feed_sees_the_images_of_a_resident_one_at_every_step(ops: ob
     task = augmented(ops)
     state, _ = begin(task)
     one, other = resident(3), streamed(3)
-    fetched = jax.jit(lambda state, data, item: fetch(task, state, data, item))
+    fetched = jax.jit(lambda state, data, item: prepared(task, state, fetch(data, item)))
     seen = []
     for step in range(STEPS):
         now = state.replace(step=np.int32(step))

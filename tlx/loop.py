@@ -71,22 +71,31 @@ class Streamed:
         }
 
 
-def fetch(
-    task: Task, state: TrainState, data: dict[str, Any], item: Any, axis: str | None = None
-) -> dict[str, jax.Array]:
-    """The batch of one step, ready for the model: a function of the run's seed and the step, wherever it came from.
+def fetch(data: dict[str, Any], item: Any) -> dict[str, jax.Array]:
+    """The examples of one step, as they are stored.
+
+    Args:
+      data: resident examples, or `{}`.
+      item: indices [B] into them, or the batch itself.
+
+    Returns:
+      `input` and `label`.
+    """
+    return jax.tree.map(lambda values: jnp.take(values, item, axis=0), data) if data else dict(item)
+
+
+def prepared(task: Task, state: TrainState, batch: dict[str, Any], axis: str | None = None) -> dict[str, Any]:
+    """The batch of one step, ready for the model: a function of the run's seed and the step, however it was fed.
 
     Args:
       task: names the ops.
       state: names the seed and the step.
-      data: resident examples, or `{}`.
-      item: indices [B] into them, or the batch itself.
+      batch: from `fetch`.
       axis: device axis under `pmap`, or None.
 
     Returns:
       `input`, normalised where it is still bytes, and `label`.
     """
-    batch = jax.tree.map(lambda values: jnp.take(values, item, axis=0), data) if data else dict(item)
     if task.ops.ops:
         first = jax.lax.axis_index(axis) * len(batch["label"]) if axis else 0
         batch = task.ops(batch, state.hyper.seed, state.step, first)
@@ -111,7 +120,7 @@ def advance(
     """
 
     def one(state: TrainState, item: Any) -> tuple[TrainState, jax.Array]:
-        return train_step(task, state, frozen, fetch(task, state, data, item, axis), axis)
+        return train_step(task, state, frozen, prepared(task, state, fetch(data, item), axis), axis)
 
     return jax.lax.scan(one, state, items)
 

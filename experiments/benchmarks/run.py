@@ -83,18 +83,31 @@ def measure(name: str, row: Row, rounds: int, ours: Callable[[], float] = time.p
     """
     row.top()
     row.bottom()
-    made = []
-    for i in range(rounds):
-        began, busy = time.perf_counter(), _others_busy(ours)
-        if i % 2:
-            bottom, top = _seconds(row.bottom), _seconds(row.top)
-        else:
-            top, bottom = _seconds(row.top), _seconds(row.bottom)
-        capacity = (time.perf_counter() - began) * (os.cpu_count() or 1)
-        now = _others_busy(ours)
-        others = None if busy is None or now is None else max(0.0, (now - busy) / capacity)
-        made.append(Round(top / bottom, others))
+
+    def top_first() -> float:
+        return _seconds(row.top) / _seconds(row.bottom)
+
+    def bottom_first() -> float:
+        bottom = _seconds(row.bottom)
+        return _seconds(row.top) / bottom
+
+    made = [one_round(bottom_first if i % 2 else top_first, ours) for i in range(rounds)]
     return Result(name, row.says, tuple(made))
+
+
+def one_round(ratio: Callable[[], float], ours: Callable[[], float]) -> Round:
+    """Measure a ratio once, and how busy others were meanwhile.
+
+    Args:
+      ratio: does the work.
+      ours: seconds of processor time that the work itself has had so far, in this process or others.
+    """
+    began, busy = time.perf_counter(), _others_busy(ours)
+    found = ratio()
+    capacity = (time.perf_counter() - began) * (os.cpu_count() or 1)
+    now = _others_busy(ours)
+    others = None if busy is None or now is None else max(0.0, (now - busy) / capacity)
+    return Round(found, others)
 
 
 def main(argv: Sequence[str] | None = None, scale: Scale | None = None) -> int:

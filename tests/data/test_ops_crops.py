@@ -77,6 +77,19 @@ def test_an_image_too_small_to_be_mirrored() -> None:
     assert apply("pad_crop", PLACES, padding=6, mode="black").shape == PLACES.shape
 
 
+def test_without_padding_a_smaller_square_is_cut_out_of_every_place() -> None:
+    image_BHWC = np.random.default_rng(0).integers(0, 256, (200, 9, 9, 2), np.uint8)
+    cut_BHWC = np.asarray(apply("pad_crop", image_BHWC, padding=0, side=7))
+    places = set()
+    for image_HWC, cut_HWC in zip(image_BHWC, cut_BHWC, strict=True):
+        found = [(y, x) for y in range(3) for x in range(3) if np.array_equal(image_HWC[y : y + 7, x : x + 7], cut_HWC)]
+        assert len(found) == 1
+        places |= set(found)
+    assert len(places) == 9
+    with pytest.raises(ConfigError, match=r"^pad_crop\.side: expected at most the padded shorter side, 11"):
+        apply("pad_crop", image_BHWC, padding=1, side=12)
+
+
 # Sizes
 
 

@@ -63,6 +63,27 @@ def test_labels_are_the_signs_of_the_scores(made: Path) -> None:
         assert all(e["label"] == (e["score"] > 0) for e in every)
 
 
+def test_scores_are_from_minus_4_to_4(made: Path, tmp_path: Path) -> None:
+    for name in NAMES:
+        score_N = np.array([e["score"] for e in examples(name, "train", made) + examples(name, "test", made)])
+        assert -4 <= score_N.min() < -3 and 3 < score_N.max() <= 4 and np.all(score_N != 0)
+    edges: list[Row] = [("1", -4.0, "worst"), ("2", 4.0, "best"), ("3", 0.0, "neither"), ("4", 0.05, "hardly")]
+    folder = prepared(tmp_path, {"tweets": edges})
+    found = examples(NAMES[0], "train+test", folder)
+    assert {e["text"].decode(): (e["label"], e["score"]) for e in found} == {
+        "worst": (0, -4.0),
+        "best": (1, 4.0),
+        "hardly": (1, np.float32(0.05)),
+    }
+
+
+@pytest.mark.parametrize("score", ["4.01", "-5", "nan", "inf"])
+def test_a_score_out_of_range_is_refused(tmp_path: Path, score: str) -> None:
+    row: Row = ("1", score, "beyond")  # type: ignore[assignment]
+    with pytest.raises(FileError, match=rf"or is damaged \(score {float(score)} is not from -4 to 4\); delete it"):
+        prepared(tmp_path, {"movies": [row]})
+
+
 def test_reviews_are_not_parted(made: Path) -> None:
     review = {text: key.split("_")[0] for key, _, text in rows(2)}
     train, test = ({review[e["text"].decode()] for e in examples(NAMES[2], s, made)} for s in ("train", "test"))

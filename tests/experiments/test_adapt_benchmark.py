@@ -179,7 +179,7 @@ def test_a_python_that_will_not_do_is_one_line(tmp_path: Path, capsys: pytest.Ca
     assert capsys.readouterr().err == f"{tmp_path / 'none'}: cannot be started: No such file or directory\n"
     quits = tmp_path / "quits.py"
     quits.write_text("")
-    with pytest.raises(FileError, match="the PyTorch side ended"):
+    with pytest.raises(FileError, match="the other side ended"):
         Peer(Path(sys.executable), {}, quits)
 
 

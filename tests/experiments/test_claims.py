@@ -46,11 +46,11 @@ def record(entry: str, budget: int, seed: int, correct: int, source: str = "mnis
     }
 
 
-def write_study(folder: Path, records: list[dict[str, Any]], missing: int = 0) -> Path:
+def write_study(folder: Path, records: list[dict[str, Any]], missing: int = 0, name: str = "quickstart") -> Path:
     """A study's folder; the last `missing` records are planned but not there."""
     store = Records(folder)
     cells = [{"id": one["id"], "cell": one["cell"]} for one in records]
-    store.write_manifest({"study": "quickstart", "command": "tlx run", "config": {}, "cells": cells})
+    store.write_manifest({"study": name, "command": "tlx run", "config": {}, "cells": cells})
     for one in records[: len(records) - missing]:
         store.publish(one, {"id": one["id"], "wall_s": 1.0})
     return folder
@@ -258,7 +258,8 @@ def test_files_that_are_not_there(tmp_path: Path, study: Path, capsys: pytest.Ca
 def test_the_claims_of_each_experiment_can_be_decided(
     tmp_path: Path, path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    claims = json.loads(path.read_text())["claims"]
+    content = json.loads(path.read_text())
+    claims = content["claims"]
     names = [
         (claim[key], budget)
         for claim in claims
@@ -268,6 +269,6 @@ def test_the_claims_of_each_experiment_can_be_decided(
         if budget
     ]
     correct = {place: 200 for place in [*names, *(("scratch", budget) for _, budget in names)]}
-    study = write_study(tmp_path, grid(correct))
+    study = write_study(tmp_path, grid(correct), name=content["study"])
     assert main([str(path.parent), str(study)]) in (0, 1), capsys.readouterr().err
     assert {claim["kind"] for claim in claims} == set(KINDS)

@@ -24,16 +24,23 @@ class Peer:
     """A process that trains when it is told to.
 
     Args:
-      python: an interpreter that has torch, transformers and peft.
+      python: an interpreter that has what the script needs.
       asked: what it is told first.
       script: what it runs, by default `torch_side.py`.
+      needs: the packages that the script imports.
 
     Raises:
       FileError: there is no such interpreter, or it ends at once.
     """
 
-    def __init__(self, python: Path, asked: dict[str, Any], script: Path | None = None) -> None:
-        self.python = python
+    def __init__(
+        self,
+        python: Path,
+        asked: dict[str, Any],
+        script: Path | None = None,
+        needs: str = "torch, transformers and peft",
+    ) -> None:
+        self.python, self.needs = python, needs
         try:
             self.process = subprocess.Popen(  # noqa: S603
                 [python, "-I", script or SCRIPT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -58,7 +65,7 @@ class Peer:
             self.process.stdin.flush()
         line = self.process.stdout.readline()
         if not line:
-            raise FileError(self.python, "the PyTorch side ended; does this Python have torch, transformers and peft?")
+            raise FileError(self.python, f"the other side ended; does this Python have {self.needs}?")
         answer: dict[str, Any] = json.loads(line)
         return answer
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tlx.data.builders import knobs
 from tlx.data.schemes import Address, parse
 from tlx.errors import FileError, TlxError, suggest
 
@@ -30,6 +31,33 @@ def _sentiment4() -> Any:
     return Sentiment4
 
 
+def _glyphs() -> Any:
+    from tlx.data.builders.glyphs import Glyphs
+
+    return Glyphs
+
+
+def _blobs() -> Any:
+    from tlx.data.builders.blobs import Blobs
+
+    return Blobs
+
+
+def _fractals() -> Any:
+    from tlx.data.builders.fractals import Fractals
+
+    return Fractals
+
+
+def _set_copy() -> Any:
+    from tlx.data.builders.synthetic_text import SetCopy
+
+    return SetCopy
+
+
+# Made-up data sets, each with presets and knobs of its own, which `knobs` takes out of a name.
+_MADE: dict[str, Builder] = {"glyphs": _glyphs, "blobs": _blobs, "fractals": _fractals, "set_copy": _set_copy}
+
 # What follows a "/" is the name of one of the builder's configs, as in TFDS.
 BUILDERS: dict[str, Builder] = {
     "digits": _digits,
@@ -38,6 +66,7 @@ BUILDERS: dict[str, Builder] = {
     "sentiment4/movies": _sentiment4,
     "sentiment4/products": _sentiment4,
     "sentiment4/editorials": _sentiment4,
+    **{name: made for family, made in _MADE.items() for name in knobs.names(family)},
 }
 
 
@@ -55,6 +84,8 @@ def builder_class(name: str) -> Any:
         return _named().builder_class(address)
     if address.scheme:
         return _own().Own
+    if variant := knobs.parse(name):
+        return _MADE[variant.family]()
     if name not in BUILDERS:
         raise TlxError(f"dataset {name!r}: there is no such dataset{suggest(name, BUILDERS)}")
     return BUILDERS[name]()
@@ -76,7 +107,7 @@ def prepared_folder(name: str, data_dir: Path) -> Path:
         return Path(_named().folder(address, data_dir))
     if address.scheme:
         return data_dir / _own().name_of(address, *_kind(address).files(address)) / str(_own().Own.VERSION)
-    return data_dir / name / str(builder_class(name).VERSION)
+    return data_dir / knobs.folder(name) / str(builder_class(name).VERSION)
 
 
 def builder(name: str, data_dir: Path) -> Any:
@@ -96,7 +127,8 @@ def builder(name: str, data_dir: Path) -> Any:
     there = prepared_folder(name, data_dir)
     try:
         if not address.scheme:
-            return builder_class(name)(data_dir=os.fspath(data_dir), config=name.partition("/")[2] or None)
+            config = name if knobs.parse(name) else name.partition("/")[2] or None
+            return builder_class(name)(data_dir=os.fspath(data_dir), config=config)
         if (there / "dataset_info.json").is_file():
             return _own().prepared(there)
     except Exception as error:  # TFDS lets the errors of its parsers through

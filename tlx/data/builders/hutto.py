@@ -16,6 +16,8 @@ INNER = "hutto_ICWSM_2014.tar.gz"
 # Of the inner archive: whatever carries it, the sentences are these.
 SHA256 = "d5bb07d87474b3eb8d30b4deccbc23f19d742a6c5718fbacc65485b70b95c5fa"
 
+LOWEST, HIGHEST = -4.0, 4.0  # of a rating, and so of a mean of ratings
+
 
 @dataclass(frozen=True)
 class Sentence:
@@ -70,11 +72,18 @@ def read(archive: Path, name: str) -> list[Sentence]:
         with tarfile.open(fileobj=io.BytesIO(inner)) as papers:
             text = _member(papers, f"hutto_ICWSM_2014/{name}_GroundTruth.txt").decode()
         rows = [line.split("\t") for line in text.replace("\r\n", "\n").split("\n") if line.strip()]
-        return [Sentence(key, float(score), sentence.strip()) for key, score, sentence in rows]
+        return [Sentence(key, _score(score), sentence.strip()) for key, score, sentence in rows]
     except (tarfile.TarError, KeyError, EOFError, OSError, ValueError, zlib.error) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(":")
         what = f"is not the source of {PACKAGE} {VERSION}, or is damaged"
         raise FileError(archive, f"{what} ({reason}); {again}") from None
+
+
+def _score(text: str) -> float:
+    score = float(text)
+    if not LOWEST <= score <= HIGHEST:
+        raise ValueError(f"score {score} is not from {LOWEST:g} to {HIGHEST:g}")
+    return score
 
 
 def _member(archive: tarfile.TarFile, name: str) -> bytes:

@@ -23,7 +23,10 @@ DOMAINS = {
 
 
 class Sentiment4(tfds.core.GeneratorBasedBuilder):  # type: ignore[misc]
-    """Rated sentences of one domain, `train` about 80 % and `test` about 20 %."""
+    """Rated sentences of one domain, `train` about 80 % and `test` about 20 %.
+
+    `label` is 1 where `score`, float32 from -4 to 4 and never 0, is above 0: the one to classify, the other to regress.
+    """
 
     VERSION = tfds.core.Version("1.0.0")
     BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=name, description=text) for name, (_, text) in DOMAINS.items()]  # noqa: RUF012
@@ -56,8 +59,8 @@ class Sentiment4(tfds.core.GeneratorBasedBuilder):  # type: ignore[misc]
             disable_shuffling=True,  # the order is already shuffled, and must not depend on a hash
             description=(
                 "Sentences with the mean of at least 20 people's ratings, from -4 to 4. The label is the sign of that "
-                "mean; sentences whose mean is exactly 0 are left out. The split is tlx's own: sentences of one review "
-                "or article, and variants of one sentence, are on the same side."
+                "mean, the score the mean itself; sentences whose mean is exactly 0 are left out. The split is tlx's "
+                "own: sentences of one review or article, and variants of one sentence, are on the same side."
             ),
             homepage="https://github.com/cjhutto/vaderSentiment",
             license="MIT, as the package that carries them; the texts are their authors'",
