@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tlx.loop import Boundary, Programs, advance
+from tlx.models.conv import looped
 from tlx.sharding import Placement
 from tlx.state import TrainState
 from tlx.step import Task
@@ -59,7 +60,8 @@ def run(
 
     def all_runs(state: Any, frozen: Any, data: Any, items: Any) -> Any:
         one = lambda state, items: advance(task, state, frozen, data, items)  # noqa: E731
-        return jax.vmap(one)(state, items)
+        with looped():
+            return jax.vmap(one)(state, items)
 
     start = int(state.step[0])
     state = placement.state(state, members=True)

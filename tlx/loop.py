@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tlx.data.preprocess import normalised
+from tlx.models.conv import looped
 from tlx.phases import enter
 from tlx.sharding import Placement, Program, flops_of
 from tlx.state import TrainState
@@ -122,7 +123,8 @@ def advance(
     def one(state: TrainState, item: Any) -> tuple[TrainState, jax.Array]:
         return train_step(task, state, frozen, prepared(task, state, fetch(data, item), axis), axis)
 
-    return jax.lax.scan(one, state, items)
+    with looped(len(jax.tree.leaves(items)[0]) > 1):
+        return jax.lax.scan(one, state, items)
 
 
 class Programs:

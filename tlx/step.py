@@ -14,6 +14,7 @@ from tlx.adapt.hooks import Moment
 from tlx.adapt.passing import cast
 from tlx.data.ops.pipeline import NO_OPS, Pipeline
 from tlx.losses import cross_entropy, mean_scored, of_tokens, shares
+from tlx.models.conv import looped
 from tlx.optim import Optimizer, make_optimizer, make_schedule, set_hyper
 from tlx.partition import combine, trainable_labels
 from tlx.state import Hyper, TrainState
@@ -163,7 +164,8 @@ def _gradients(
         return (total + loss, stats, jax.tree.map(jnp.add, sums, grads)), None
 
     start = (jnp.zeros(()), state.stats, jax.tree.map(jnp.zeros_like, state.trainable))
-    (loss, stats, grads), _ = jax.lax.scan(add, start, (split, jnp.arange(parts)))
+    with looped():
+        (loss, stats, grads), _ = jax.lax.scan(add, start, (split, jnp.arange(parts)))
     return loss, stats, grads
 
 

@@ -8,8 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from runs import begin
+from tiny import tiny_model
 
-from tlx.models.conv import conv, convolve, max_pool
+from tlx.adapt.adapted import Adapted
+from tlx.loop import advance
+from tlx.models.conv import conv, convolve, is_better_unlooped, looped, max_pool
+from tlx.models.registry import Model
+from tlx.optim import Optimizer
+from tlx.step import Task
 
 AXES = ("NHWC", "HWIO", "NHWC")
 RNG = np.random.default_rng(0)
@@ -155,3 +162,59 @@ def test_what_is_not_a_number_is_not_pooled_away() -> None:
         x = np.zeros((1, 3, 3, 1), np.float32)
         x[0, at // 3, at % 3, 0] = np.nan
         assert np.isnan(max_pool(jnp.asarray(x), 3, 1, 0)).all()
+
+
+# Large ones, which XLA is the faster at where they stand in no loop
+
+
+def convolutions(run: Any, *args: Any) -> int:
+    """How many of XLA's convolutions something has, however deep."""
+    return str(jax.make_jaxpr(run)(*args)).count("conv_general_dilated")
+
+
+def large(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return convolve(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+def test_a_large_one_is_xla_s_outside_of_loops_and_ours_inside_with_the_same_numbers() -> None:
+    x, kernel = drawn(2, 16, 18, 3), drawn(3, 3, 3, 32)
+    assert convolutions(large, x, kernel) == 1
+
+    def inside(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        with looped():
+            return large(x, kernel)
+
+    assert convolutions(inside, x, kernel) == 0
+    np.testing.assert_allclose(jax.jit(large)(x, kernel), jax.jit(inside)(x, kernel), atol=1e-4)
+    assert convolutions(large, x, kernel) == 1  # afterwards as before
+
+
+@pytest.mark.parametrize(("side", "features"), [(15, 32), (16, 31)])
+def test_smaller_ones_are_ours_everywhere(side: int, features: int) -> None:
+    assert convolutions(large, drawn(2, side, 18, 3), drawn(3, 3, 3, features)) == 0
+
+
+def test_looped_without_a_loop_changes_nothing() -> None:
+    with looped(False):
+        assert convolutions(large, drawn(2, 16, 16, 3), drawn(3, 3, 3, 32)) == 1
+    with looped(), looped(False):
+        assert convolutions(large, drawn(2, 16, 16, 3), drawn(3, 3, 3, 32)) == 0
+
+
+def test_a_model_with_large_ones_is_better_off_without_a_loop() -> None:
+    settings = {**dict(tiny_model("resnet").settings), "width": 32}
+    for side, expected in ((32, True), (8, False)):
+        model = Model("resnet", tuple(sorted(settings.items())), 3, (side, side, 3))
+        assert is_better_unlooped(lambda model=model: model.init(0)) == expected
+    assert not is_better_unlooped(lambda: tiny_model("vit").init(0))
+
+
+@pytest.mark.parametrize(("steps", "expected"), [(1, True), (2, False)])
+def test_a_run_has_them_in_calls_of_one_step_alone(steps: int, expected: bool) -> None:
+    settings = {**dict(tiny_model("resnet").settings), "width": 32}
+    model = Model("resnet", tuple(sorted(settings.items())), 3, (32, 32, 3))
+    task = Task(Adapted(model, "full"), Optimizer(), 4)
+    state, frozen = begin(task)
+    item = {"input": jnp.zeros((steps, 2, 32, 32, 3), jnp.float32), "label": jnp.zeros((steps, 2), jnp.int32)}
+    found = convolutions(lambda s, f, i: advance(task, s, f, {}, i), state, frozen, item)
+    assert (found > 0) == expected

@@ -2,14 +2,17 @@
 
 XLA runs a convolution on a CPU well where the image is large and nowhere else: a 3x3 kernel on 2x2 pixels takes 70
 times as long as it should, a depthwise kernel 10 to 500 times, and any convolution inside `lax.scan` 40 times. Slices,
-products and matmuls have none of these troubles, and a convolution is made of them.
+products and matmuls have none of these troubles, and a convolution is made of them, but for one that is large and
+stands in no loop. Who traces a model inside of one says so, by `looped`.
 
 Shape suffixes: B images, H rows, W columns, C channels, O channels of the output, G channels of all taps of a row,
 P positions in all images.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import reduce
 from typing import Any
 
@@ -24,6 +27,37 @@ Padding = str | Sequence[tuple[int, int]]
 _AXES = ("NHWC", "HWIO", "NHWC")
 # Patches of more bytes are made anew by the backward pass, for 10 to 15 % of the time, instead of being kept for it.
 _KEPT = 2**25
+# Rows or columns, and channels, of an output from which on XLA is the faster, outside of loops.
+_LARGE, _WIDE = 16, 32
+# Part of what jax keeps compiled programs by.
+_IN_LOOP = jax.make_user_context(False)
+_ON_LARGE: ContextVar[Callable[[], None] | None] = ContextVar("on_large", default=None)
+
+
+@contextmanager
+def looped(is_loop: bool = True) -> Iterator[None]:
+    """What is traced meanwhile stands in a loop, or under `vmap`, where XLA's convolutions are of no use on a CPU.
+
+    Args:
+      is_loop: False to change nothing.
+    """
+    with _IN_LOOP(is_loop or _IN_LOOP.value):
+        yield
+
+
+def is_better_unlooped(run: Callable[[], Any]) -> bool:
+    """Whether something has convolutions that XLA is the faster at, if they stand in no loop.
+
+    Args:
+      run: calls it; nothing is computed.
+    """
+    found = []
+    token = _ON_LARGE.set(lambda: found.append(True))
+    try:
+        jax.eval_shape(run)
+    finally:
+        _ON_LARGE.reset(token)
+    return bool(found)
 
 
 def conv(
@@ -79,9 +113,10 @@ def convolve(
 ) -> jax.Array:
     """What `lax.conv_general_dilated` computes, in the form that is fastest for these shapes on this machine.
 
-    On a CPU, 1x1 kernels are matmuls, depthwise ones sums of shifted products, and others matmuls of patches. Kernels
-    in other groups, dilated ones and those of one or three dimensions are left to XLA, and so is everything on an
-    accelerator. Numbers of fewer than 32 bits are multiplied and summed in float32.
+    On a CPU, 1x1 kernels are matmuls, depthwise ones sums of shifted products, and others matmuls of patches. Large
+    ones that stand in no loop are left to XLA, with kernels in other groups, dilated ones and those of one or three
+    dimensions, and so is everything on an accelerator. Numbers of fewer than 32 bits are multiplied and summed in
+    float32.
 
     Args:
       lhs: images, [B, H, W, C] for the fast forms.
@@ -108,8 +143,19 @@ def convolve(
     if min(taps.counts) < 1 or not taps.rows or not taps.columns:
         return jnp.zeros((len(lhs), *(max(0, count) for count in taps.counts), rhs.shape[-1]), lhs.dtype)
     x_BHWC, kernel = widened(lhs), widened(rhs)
+    if not depthwise and _is_large(taps, rhs.shape):
+        form = {"dimension_numbers": dimension_numbers, "precision": precision}
+        return lax.conv_general_dilated(x_BHWC, kernel, window_strides, padding, **form).astype(lhs.dtype)
     y_BHWO = _shifts(taps, x_BHWC, kernel) if depthwise else _patches(taps, x_BHWC, kernel, precision)
     return y_BHWO.astype(lhs.dtype)
+
+
+def _is_large(taps: "_Taps", kernel: tuple[int, ...]) -> bool:
+    """Whether XLA is the faster at a convolution, and may be given it."""
+    is_large = kernel[:2] != (1, 1) and min(taps.counts) >= _LARGE and kernel[-1] >= _WIDE
+    if is_large and (note := _ON_LARGE.get()):
+        note()
+    return is_large and not _IN_LOOP.value
 
 
 def widened(x: jax.Array) -> jax.Array:

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tlx import records
+from tlx.data.builders import spelled
 from tlx.data.firewall import Firewall, split_facts
 from tlx.data.pipeline import Arrays
 from tlx.study.spec import TRANSFER, Entry, Source, Study, Target
@@ -148,7 +149,7 @@ def _identity(
         "numerics": NUMERICS,
         "model": {"name": study.model, **dict(study.model_settings)},
         "source": source_identity(study, source, sources[source.name]) if source else None,
-        "target": {**asdict(target), "data": targets[target.name].digests()},
+        "target": {**asdict(target), "dataset": spelled(target.dataset), "data": targets[target.name].digests()},
         "entry": {
             **asdict(entry),
             "settings": dict(entry.settings),
@@ -180,6 +181,7 @@ def source_identity(study: Study, source: Source, data: SourceData | Released) -
         "numerics": NUMERICS,
         "model": model,
         **recipe,
+        "dataset": spelled(source.dataset),
         "ops": study.pipeline(2).canonical(),
         "data": {"train": data.train.digest, "test": data.test.digest},
     }

@@ -8,6 +8,7 @@ import jax
 
 from tlx.adapt.adapted import Adapted
 from tlx.adapt.registry import METHODS
+from tlx.data.builders import spelled
 from tlx.data.source import shared_examples
 from tlx.errors import ConfigError, FileError, TlxError
 from tlx.models.inputs import in_words
@@ -184,8 +185,13 @@ def check_overlap(study: Study, data_dir: Path) -> None:
         pairs = [(*held, *other) for held in held_out for other in seen]
         pairs.append((*held_out[1], held_out[0][0], target.dataset, target.validation))
         for field, split, other_field, dataset, other in pairs:
-            if dataset == target.dataset and (both := shared_examples(dataset, split, other, data_dir)):
+            if _is_same(dataset, target.dataset) and (both := shared_examples(target.dataset, split, other, data_dir)):
                 raise ConfigError(field, f"{split!r} shares {both} examples with {other_field}, {other!r}")
+
+
+def _is_same(dataset: str, other: str) -> bool:
+    """Whether two names are of one data set; names of files are as they are."""
+    return dataset == other or (":" not in dataset + other and spelled(dataset) == spelled(other))
 
 
 def _check_splits(study: Study, targets: Mapping[str, TargetData]) -> None:

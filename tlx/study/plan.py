@@ -11,6 +11,7 @@ from tlx import records, tree
 from tlx.adapt.adapted import Adapted
 from tlx.data.ops.pipeline import NO_OPS
 from tlx.data.pipeline import Arrays
+from tlx.models.conv import is_better_unlooped
 from tlx.models.registry import Model
 from tlx.optim import Optimizer
 from tlx.partition import FROZEN
@@ -101,7 +102,7 @@ def make_units(
     units = []
     for key, members in groups.items():
         task, strategy, reason = choices[key]
-        chunk = steps_per_call(study)
+        chunk = steps_per_call(study, task.adapted.model)
         how = {"strategy": strategy, "chunk": chunk, "devices": devices, "compile": study.execution.compile}
         unit_id = records.content_id({"cells": [cell.id for cell in members], **how})
         units.append(Unit(unit_id, tuple(members), task, strategy, reason, chunk))
@@ -204,6 +205,14 @@ def shares_frozen(task: Task, arm: str) -> bool:
     return not calibrated and not (used if arm != TRANSFER else own)
 
 
-def steps_per_call(study: Study) -> int:
-    """How many train steps one call of a program makes."""
-    return study.execution.steps_per_call or STEPS_PER_CALL
+def steps_per_call(study: Study, model: Model) -> int:
+    """How many train steps one call of a program makes: one, where a loop around them would slow each of them down.
+
+    Args:
+      study: may set the number.
+      model: what is trained.
+    """
+    if study.execution.steps_per_call:
+        return study.execution.steps_per_call
+    on_cpu = jax.default_backend() == "cpu"
+    return 1 if on_cpu and is_better_unlooped(lambda: model.init(0)) else STEPS_PER_CALL

@@ -139,7 +139,7 @@ def _train(
         feed,
         placement=context.placement,
         programs=context.programs,
-        chunk=steps_per_call(context.study),
+        chunk=steps_per_call(context.study, task.adapted.model),
         losses=losses,
         boundary=boundary,
     )

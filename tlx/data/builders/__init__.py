@@ -70,6 +70,23 @@ BUILDERS: dict[str, Builder] = {
 }
 
 
+def spelled(name: str) -> str:
+    """A data set's name as it goes into content ids: one spelling for equal knobs, and no place on a disk.
+
+    Args:
+      name: as the user wrote it. What the user's own files hold is told by the examples' digests.
+
+    Raises:
+      TlxError: as `parse`, or a knob is wrong.
+    """
+    address = parse(name)
+    if address.scheme in ("", "tfds"):
+        variant = knobs.parse(name)
+        return variant.name if variant else name
+    options = "&".join(f"{option}={value}" for option, value in sorted(address.options.items()))
+    return f"{address.scheme}:{'?' if options else ''}{options}"
+
+
 def builder_class(name: str) -> Any:
     """The TFDS builder class of a dataset.
 
