@@ -53,6 +53,8 @@ SOURCE: Fields = {
     "dataset": Field("mnist5k", "registered data set"),
     "train": Field("train", "split to pre-train on, in TFDS syntax"),
     "test": Field("test", "split to score the source model on"),
+    "classes": Field("", "which are kept: a or b for a random half, a:SEED, or names with commas, ! for all others"),
+    "feed": Field("resident", "where examples are while they are trained on", choices=("resident", "streamed")),
     "lr": _RATE,
     "seed": Field(0, "of the initial weights and the batch order", low=0, high=2**31 - 1),
     **RECIPE,
@@ -62,6 +64,8 @@ TARGET: Fields = {
     "train": Field("train[:85%]", "split the labels are drawn from, in TFDS syntax"),
     "validation": Field("train[85%:]", "split the learning rate is chosen on"),
     "test": Field("test", "split that is scored once"),
+    "classes": Field("", "which are kept: a or b for a random half, a:SEED, or names with commas, ! for all others"),
+    "corruption": Field("", "of the test images, NAME:SEVERITY with a severity from 1 to 5; empty for none"),
 }
 ENTRY: Fields = {
     "arm": Field("transfer", "what it starts from", choices=("scratch", "random-frozen", "transfer")),
@@ -100,6 +104,7 @@ CHECKPOINT: Fields = {
 TOP: Fields = {
     "name": Field("study", "of the study; names its work folder"),
     "budgets": Field((100,), "numbers of target labels", each=Field(1, "labels", low=1)),
+    "per_class": Field(False, "whether budgets are labels of each class rather than in total"),
     "seeds": Field((0, 1, 2, 3, 4), "one cell each", each=Field(0, "seed", low=0, high=2**31 - 1)),
     "compile": Field("jit", "how steps are compiled", choices=("jit", "pmap")),
     "artifacts": Field(False, "whether what each cell trained is kept, in WORKDIR/artifacts"),

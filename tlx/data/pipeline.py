@@ -41,6 +41,19 @@ class Arrays:
     digest: str
     tokenizer: str = ""
 
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Of one input."""
+        return tuple(int(size) for size in self.input_N.shape[1:])
+
+    def __len__(self) -> int:
+        """How many examples there are."""
+        return len(self.label_N)
+
+    def head(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """The first inputs and labels."""
+        return self.input_N[:count], self.label_N[:count]
+
 
 def load_arrays(
     name: str,

@@ -19,6 +19,9 @@ from tlx.data.columns import View, roles
 from tlx.data.schemes import parse
 from tlx.errors import FileError, TlxError, suggest
 
+# The folder, in that of a data set, of a tokenizer that was made for it.
+TOKENIZER = "tokenizer"
+
 
 def prepare(name: str, data_dir: Path | str) -> None:
     """Write a dataset below `data_dir`, unless it is there already.
@@ -92,6 +95,17 @@ def open_split(name: str, split: str, data_dir: Path | str) -> Any:
     return View(name, source, found) if found else source
 
 
+def own_tokenizer(name: str, data_dir: Path | str) -> Path | None:
+    """The folder of the tokenizer that was made for a data set, where there is one.
+
+    Args:
+      name: as given to `prepare`.
+      data_dir: as given to `prepare`.
+    """
+    folder = prepared_folder(name, bucket.local_dir(name, data_dir)) / TOKENIZER
+    return folder if folder.is_dir() else None
+
+
 def shared_examples(name: str, split: str, other: str, data_dir: Path | str) -> int:
     """How many examples two splits of a prepared dataset have in common.
 
@@ -118,6 +132,23 @@ def shared_examples(name: str, split: str, other: str, data_dir: Path | str) -> 
         for same, start, stop in theirs
         if file == same
     )
+
+
+def spans(name: str, split: str, data_dir: Path | str) -> list[tuple[str, int, int]]:
+    """Which examples of which files make up a split: file, first, and one past the last.
+
+    Args:
+      name: as given to `prepare`.
+      split: in TFDS's notation.
+      data_dir: as given to `prepare`.
+
+    Raises:
+      TlxError: the name or the split is unknown.
+      FileError: the data set is not prepared, or its description is damaged.
+    """
+    splits = _prepared(name, bucket.local_dir(name, data_dir)).info.splits
+    _check_split(name, split, splits)
+    return _spans(splits[split])
 
 
 def _spans(split: Any) -> list[tuple[str, int, int]]:
@@ -167,6 +198,8 @@ def _write(name: str, temporary: Path, goal: Path, data_dir: Path) -> None:
         config = tfds.download.DownloadConfig(try_download_gcs=False, manual_dir=downloads)
         with one_line(name) if address.scheme else contextlib.nullcontext():
             made.download_and_prepare(file_format="array_record", download_config=config)
+        if hasattr(made, "write_tokenizer"):
+            made.write_tokenizer(goal / TOKENIZER)
     if address.scheme and prepared_folder(name, temporary) != goal:
         raise FileError(address.rest, "was changed while it was read; prepare it again")
 

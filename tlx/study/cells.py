@@ -7,6 +7,7 @@ from typing import Any
 from tlx import records
 from tlx.data.builders import spelled
 from tlx.data.firewall import Firewall, split_facts
+from tlx.data.on_disk import OnDisk
 from tlx.data.pipeline import Arrays
 from tlx.study.spec import TRANSFER, Entry, Source, Study, Target
 from tlx.study.weights import Weights
@@ -47,11 +48,11 @@ class SourceData:
     """A source's examples.
 
     Args:
-      train: the pre-training examples.
+      train: the pre-training examples, in memory or on disk.
       test: what the pre-trained model is scored on.
     """
 
-    train: Arrays
+    train: Arrays | OnDisk
     test: Arrays
 
 
@@ -131,7 +132,7 @@ def expand(study: Study, sources: Mapping[str, SourceData | Released], targets: 
                 for budget in study.budgets:
                     for seed in study.seeds:
                         identity = _identity(study, source, target, entry, sources, targets)
-                        identity |= {"budget": budget, "seed": seed}
+                        identity |= {"budget": budget, "per_class": study.per_class, "seed": seed}
                         cell_id = records.content_id(identity)
                         cells[cell_id] = Cell(cell_id, source, target, entry, budget, seed, identity)
     return list(cells.values())
@@ -176,7 +177,7 @@ def source_identity(study: Study, source: Source, data: SourceData | Released) -
     model = {"name": study.model, **dict(study.model_settings)}
     if isinstance(data, Released):
         return {"numerics": NUMERICS, "model": model, "name": source.name, "checkpoint": data.digest}
-    recipe = {key: value for key, value in asdict(source).items() if key != "checkpoint"}
+    recipe = {key: value for key, value in asdict(source).items() if key not in ("checkpoint", "feed")}
     return {
         "numerics": NUMERICS,
         "model": model,

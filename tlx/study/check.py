@@ -9,6 +9,7 @@ import jax
 from tlx.adapt.adapted import Adapted
 from tlx.adapt.registry import METHODS
 from tlx.data.builders import spelled
+from tlx.data.protocol import subset_per_class
 from tlx.data.source import shared_examples
 from tlx.errors import ConfigError, FileError, TlxError
 from tlx.models.inputs import in_words
@@ -99,7 +100,7 @@ def _check_ops(study: Study, targets: Mapping[str, TargetData]) -> None:
     """Whether the ops can be done to the examples, and leave training batches in the shape that all others have."""
     settings = dict(study.model_settings)
     for data in targets.values():
-        shape, classes = data.train.input_N.shape[1:], data.train.num_classes
+        shape, classes = data.train.input_shape, data.train.num_classes
         ops = study.pipeline(classes)
         with within("config.preprocess"):
             trained, scored = ops.input_shape(shape), study.pipeline().input_shape(shape)
@@ -199,7 +200,10 @@ def _check_splits(study: Study, targets: Mapping[str, TargetData]) -> None:
         data = targets[target.name]
         size = len(data.train.label_N)
         for i, budget in enumerate(study.budgets):
-            if budget > size:
+            if study.per_class:
+                with blamed_on(f"config.budgets[{i}]"):
+                    subset_per_class(data.train.label_N, budget, data.train.num_classes, 0)
+            elif budget > size:
                 raise ConfigError(
                     f"config.budgets[{i}]", f"{budget} labels, but {target.train!r} of {target.name!r} has {size}"
                 )

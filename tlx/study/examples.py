@@ -3,6 +3,7 @@
 import numpy as np
 
 from tlx.data.order import index_table, subset
+from tlx.data.protocol import subset_per_class
 from tlx.seeds import derive
 from tlx.study.cells import Cell
 from tlx.study.context import Context
@@ -28,5 +29,7 @@ def batch_table(cell: Cell, context: Context, start: int, stop: int) -> np.ndarr
 
 def subset_of(cell: Cell, context: Context) -> np.ndarray:
     """The labelled examples a cell may use, as positions in the train split."""
-    label_N = context.targets[cell.target.name].train.label_N
-    return subset(label_N, cell.budget, derive(cell.seed, "subset"))
+    train, seed = context.targets[cell.target.name].train, derive(cell.seed, "subset")
+    if context.study.per_class:
+        return subset_per_class(train.label_N, cell.budget, train.num_classes, seed)
+    return subset(train.label_N, cell.budget, seed)

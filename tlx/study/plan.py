@@ -9,6 +9,7 @@ import jax
 
 from tlx import records, tree
 from tlx.adapt.adapted import Adapted
+from tlx.data.on_disk import OnDisk
 from tlx.data.ops.pipeline import NO_OPS
 from tlx.data.pipeline import Arrays
 from tlx.models.conv import is_better_unlooped
@@ -147,9 +148,9 @@ def _call_lengths(start: int, stop: int, chunk: int) -> set[int]:
     return {min(chunk, stop - begin) for begin in range(start, stop, chunk)}
 
 
-def model_of(study: Study, arrays: Arrays) -> Model:
+def model_of(study: Study, arrays: Arrays | OnDisk) -> Model:
     """The study's architecture for one data set."""
-    input_shape = study.pipeline().input_shape([int(size) for size in arrays.input_N.shape[1:]])
+    input_shape = study.pipeline().input_shape(arrays.input_shape)
     return Model(study.model, study.model_settings, arrays.num_classes, input_shape)
 
 

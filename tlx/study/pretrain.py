@@ -9,9 +9,10 @@ import numpy as np
 from tlx import loop, records, tree
 from tlx.adapt.adapted import Adapted
 from tlx.checkpoint import Checkpoints
+from tlx.data.on_disk import OnDisk
 from tlx.data.order import index_table
 from tlx.errors import ConfigError
-from tlx.loop import Resident
+from tlx.loop import Feed, Resident, Streamed
 from tlx.seeds import derive
 from tlx.state import TrainState, from_tree, make_hyper, to_tree
 from tlx.step import Task, init_state
@@ -113,7 +114,7 @@ def _train(
     order = derive(source.seed, "order")
 
     def table(start: int, stop: int) -> np.ndarray:
-        return index_table(len(data.label_N), source.recipe.batch_size, order, start, stop)
+        return index_table(len(data), source.recipe.batch_size, order, start, stop)
 
     gate = Gate(execution.every_seconds, context.save_lock)
     seen = int(state.step)
@@ -131,7 +132,11 @@ def _train(
         if context.stop.is_set():
             raise Stopped("stopped; run the same command to go on")
 
-    feed = Resident({"input": jnp.asarray(data.input_N), "label": jnp.asarray(data.label_N)}, table)
+    feed: Feed = (
+        Streamed(data.batches(table, task.steps))
+        if isinstance(data, OnDisk)
+        else Resident({"input": jnp.asarray(data.input_N), "label": jnp.asarray(data.label_N)}, table)
+    )
     state, _ = loop.run(
         task,
         state,

@@ -5,8 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tlx.data import pipeline, source
-from tlx.data.firewall import Firewall
+from tlx.data import source
 from tlx.lock import exclusive
 from tlx.progress import Progress
 from tlx.records import Records
@@ -15,8 +14,9 @@ from tlx.sharding import Placement, make_placement
 from tlx.study.cells import Cell, Released, SourceData, TargetData, expand
 from tlx.study.check import blamed_on, check_devices, check_overlap, check_study
 from tlx.study.context import Context
+from tlx.study.loading import Loader
 from tlx.study.plan import Unit, make_units
-from tlx.study.spec import Folders, Source, Study, Target
+from tlx.study.spec import Folders, Source, Study
 from tlx.study.text import tokenizer_of
 from tlx.study.unit import run_unit
 from tlx.study.weights import content_digest, open_weights
@@ -68,27 +68,16 @@ def lay_out(study: Study, folders: Folders, progress: Progress) -> Grid:
       ConfigError: something in it cannot be run; what is checked is in `check`.
     """
     check_devices(study.execution)
-    tokenize = tokenizer_of(study, folders.data, [s.checkpoint for s in study.sources if s.checkpoint])
     datasets = {f"config.sources.{s.name}": s.dataset for s in study.sources if not s.checkpoint}
     datasets |= {f"config.targets.{t.name}": t.dataset for t in study.targets}
     for field, name in datasets.items():
         with blamed_on(f"{field}.dataset"):
             source.prepare(name, folders.data)
 
-    def load(item: Source | Target, role: str) -> pipeline.Arrays:
-        kind = "sources" if isinstance(item, Source) else "targets"
-        with blamed_on(f"config.{kind}.{item.name}.{role}"):
-            return pipeline.load_arrays(
-                item.dataset, getattr(item, role), folders.data, tokenize, **study.preprocess.fit
-            )
-
-    sources: dict[str, SourceData | Released] = {
-        s.name: _released(s) if s.checkpoint else SourceData(load(s, "train"), load(s, "test")) for s in study.sources
-    }
-    targets = {
-        t.name: TargetData(load(t, "train"), load(t, "validation"), Firewall(functools.partial(load, t, "test")))
-        for t in study.targets
-    }
+    tokenize = tokenizer_of(study, folders.data, [s.checkpoint for s in study.sources if s.checkpoint])
+    loader = Loader(study, folders.data, tokenize)
+    sources = {s.name: _released(s) if s.checkpoint else loader.source(s) for s in study.sources}
+    targets = {t.name: loader.target(t) for t in study.targets}
     placement = make_placement(study.execution.compile, study.execution.data, study.execution.fsdp)
     check_study(study, sources, targets, placement)
     check_overlap(study, folders.data)

@@ -41,6 +41,8 @@ class Source:
       dataset: registered data set.
       train: split in TFDS syntax.
       test: split in TFDS syntax.
+      classes: which are kept, as `loading.chosen_classes` reads it; empty for all.
+      feed: `resident`, all examples in memory, or `streamed` from disk; the numbers are the same.
       recipe: of the pre-training.
       optimizer: of the pre-training.
       weight_decay: decoupled.
@@ -53,6 +55,8 @@ class Source:
     dataset: str
     train: str
     test: str
+    classes: str
+    feed: str
     recipe: Recipe
     optimizer: Optimizer
     weight_decay: float
@@ -70,6 +74,8 @@ class Target:
       train: split the labels are drawn from, in TFDS syntax.
       validation: split the learning rate is chosen on.
       test: split that is scored once.
+      classes: which are kept, as `loading.chosen_classes` reads it; empty for all.
+      corruption: of the test images, `NAME:SEVERITY`; empty for none.
     """
 
     name: str
@@ -77,6 +83,8 @@ class Target:
     train: str
     validation: str
     test: str
+    classes: str = ""
+    corruption: str = ""
 
 
 @dataclass(frozen=True)
@@ -191,6 +199,7 @@ class Study:
       targets: what is measured.
       entries: ways of adapting; exactly one has the arm `scratch`.
       budgets: numbers of target labels.
+      per_class: whether they are of each class rather than in total.
       seeds: one cell each.
       recipe: of the adaptation, as far as all entries share it.
       execution: how it is run.
@@ -212,6 +221,7 @@ class Study:
     execution: Execution
     config: dict[str, Any]
     command: str
+    per_class: bool = False
     text: Text = field(default_factory=Text)
     preprocess: Preprocess = field(default_factory=Preprocess)
 

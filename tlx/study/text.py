@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tlx.data.describe import is_text
+from tlx.data.source import own_tokenizer
 from tlx.data.text import Tokenizer, load_tokenizer
 from tlx.errors import ConfigError
 from tlx.study.check import blamed_on, within
@@ -17,7 +18,7 @@ def tokenizer_of(study: Study, data_dir: Path, checkpoints: Sequence[str] = ()) 
       study: the spec.
       data_dir: the folder of all data sets.
       checkpoints: folders or files of the sources' released weights; the first is asked for its tokenizer where
-        `config.text.tokenizer` names none.
+        `config.text.tokenizer` names none, and then a data set that comes with one.
 
     Returns:
       The tokenizer, or None where no data set is of texts.
@@ -26,10 +27,11 @@ def tokenizer_of(study: Study, data_dir: Path, checkpoints: Sequence[str] = ()) 
       ConfigError: there are texts but no tokenizer, or the model does not fit it.
       FileError: it cannot be read.
     """
-    field = _first_of_texts(study, data_dir)
-    if field is None:
+    found = _first_of_texts(study, data_dir)
+    if found is None:
         return None
-    place = study.text.tokenizer or next(map(_folder_of, checkpoints), "")
+    field, dataset = found
+    place = study.text.tokenizer or next(map(_folder_of, checkpoints), "") or own_tokenizer(dataset, data_dir)
     if not place:
         raise ConfigError("config.text.tokenizer", f"expected the folder of a tokenizer, as {field} has texts, got ''")
     with within("config.text"):
@@ -38,13 +40,14 @@ def tokenizer_of(study: Study, data_dir: Path, checkpoints: Sequence[str] = ()) 
     return tokenizer
 
 
-def _first_of_texts(study: Study, data_dir: Path) -> str | None:
+def _first_of_texts(study: Study, data_dir: Path) -> tuple[str, str] | None:
+    """The first field that names a data set of texts, and the data set."""
     for kind, items in (("sources", study.sources), ("targets", study.targets)):
         for item in items:
             field = f"config.{kind}.{item.name}.dataset"
             with blamed_on(field):
                 if is_text(item.dataset, data_dir):
-                    return field
+                    return field, item.dataset
     return None
 
 

@@ -34,6 +34,14 @@ class SetCopy(Made):
         about = "Sequences of made-up words, followed by what is asked about them, or labelled with it."
         return self._made_info({"text": tfds.features.Text(), "label": label}, about)
 
+    def write_tokenizer(self, folder: Path) -> None:
+        """Write the tokenizer that knows its words, to be called when it is prepared.
+
+        Args:
+          folder: where to.
+        """
+        write_tokenizer(folder, self.builder_config.settings["words"])
+
     def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[int, Any]]]:
         del dl_manager  # nothing is downloaded
         return {name: self._generate_examples(split) for split, name in enumerate(SPLITS)}
