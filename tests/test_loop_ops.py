@@ -67,7 +67,7 @@ def test_another_seed_draws_other_images(programs: Programs) -> None:
     assert np.abs(one - other).max() > 1e-4
 
 
-@pytest.mark.parametrize("place", [("jit", 2, 1), ("pmap", 2, 1)], ids=str)
+@pytest.mark.parametrize("place", [("pmap", 2, 1), pytest.param(("jit", 2, 1), marks=pytest.mark.thorough)], ids=str)
 def test_each_device_draws_for_its_own_examples_what_one_would(place: tuple[str, int, int], programs: Programs) -> None:
     task = augmented()
     _, alone = train(task, *begin(task), resident(3), programs=programs)

@@ -86,6 +86,7 @@ def test_learning_rates_of_phases_with_restarts(monkeypatch: pytest.MonkeyPatch)
     assert factors(probe_then_all) == pytest.approx([1.0, 1.0, 0.5, 0.1, 0.1, 0.05])
 
 
+@pytest.mark.thorough
 def test_a_step_costs_the_mean_of_its_phases() -> None:
     task = Task(adapt("lp_ft", MODEL, probe=0.25), ADAM, steps=4)
     probe, rest = (step_flops(Task(adapt(name, MODEL), ADAM, steps=4), 8) for name in ("head", "full"))

@@ -130,6 +130,7 @@ def flops(make: Callable[[Adapted], Callable[..., Any]], adapted: Adapted) -> fl
     return float(jax.jit(make(adapted)).lower(*args).compile().cost_analysis()["flops"])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("method", METHODS)
 def test_a_step_costs_what_the_trainable_part_costs(method: str) -> None:
     adapted = adapt(method)

@@ -207,6 +207,7 @@ def test_a_scale_of_zero_is_the_base_model(method: str, model: str) -> None:
     assert np.abs(adapted.apply(moved, x)[0] - base).max() > 1e-3
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("method", ["houlsby", "parallel"])
 def test_scanned_blocks_compute_alike(method: str) -> None:
     adapted, scanned = build(method), adapt(method, tiny_model(scan=True, remat=True), **SETTINGS[method])

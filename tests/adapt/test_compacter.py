@@ -162,6 +162,7 @@ def test_norms_and_the_rule_train_with_the_adapters() -> None:
     assert build("vit").cut() == build("bert").cut() == 0
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("remat", [False, True])
 def test_scanned_blocks_share_the_rule_as_well(remat: bool) -> None:
     adapted, scanned = build(), adapt("compacter", tiny_model(scan=True, remat=remat), target="", **SETTINGS)

@@ -83,6 +83,7 @@ def drawn(found: dict[str, Any], bias: float) -> tuple[int, ...]:
     return fits[0]
 
 
+@pytest.mark.thorough
 def test_it_is_the_source_s_information_at_labels_drawn_from_the_source() -> None:
     labels = drawn(fisher(0.0, key=0), 0.0)
     assert set(labels) == {0, 1}

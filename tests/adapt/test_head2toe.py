@@ -67,6 +67,7 @@ def test_zeros_stay_zeros() -> None:
     assert not np.any(features(jnp.zeros((2, 3, 4)), 12))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("model", ["bert", "resnet", "vit"])
 @pytest.mark.parametrize("scale", [None, 0.3])
 def test_the_head_reads_every_stage(model: str, scale: float | None) -> None:

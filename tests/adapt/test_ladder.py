@@ -71,6 +71,7 @@ def flops(adapted: Adapted, differentiate: bool) -> float:
     return float(run.lower(whole["adapters"], whole["params"], x).compile().cost_analysis()["flops"])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("changes", [{}, {"scan": True}])
 def test_nothing_is_propagated_back_through_the_model(changes: dict[str, Any]) -> None:
     """A gradient of the ladder costs little more than the loss; LoRA's, which must, costs about as much again."""

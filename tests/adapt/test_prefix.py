@@ -70,6 +70,7 @@ def test_positions_begin_after_the_prefix_or_at_zero(offset: bool, positions: ra
     np.testing.assert_allclose(run(adapted, leaves, ids, last=1)["hidden"], expected, atol=2e-5)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("model", ["bert", "vit"])
 @pytest.mark.parametrize("static", [False, True])
 def test_a_scale_of_zero_is_the_base_model(model: str, static: bool) -> None:

@@ -34,6 +34,7 @@ def copied(adapted: Adapted, leaves: Any, x: Any, stages: int) -> np.ndarray:
     return y @ np.asarray(own["kernel"], np.float64) + np.asarray(own["bias"], np.float64) if "kernel" in own else y
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("scale", [None, 0.5])
 def test_the_head_reads_a_blend_of_both(model: str, scale: float | None) -> None:

@@ -91,6 +91,7 @@ def test_a_block_equals_the_one_written_out(scale: float) -> None:
     np.testing.assert_allclose(out, expected, atol=1e-5 * np.abs(expected).max())
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", MODELS)
 def test_a_scale_of_zero_is_the_base_model(name: str) -> None:
     adapted = adapt("ssf", tiny_model(name))
@@ -132,6 +133,7 @@ def test_merging_takes_a_convolution_s_outputs_and_a_norm_s_scale() -> None:
     np.testing.assert_allclose(merged["norm/bias"], bias, rtol=1e-6)
 
 
+@pytest.mark.thorough
 def test_scanned_blocks_compute_and_merge_alike() -> None:
     adapted, scanned = adapt("ssf"), adapt("ssf", tiny_model(scan=True, remat=True))
     moved, x = away(adapted), batch(adapted.model)["input"]

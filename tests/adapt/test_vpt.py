@@ -52,6 +52,7 @@ def test_shallow_prompts_follow_the_class_token(model: str) -> None:
         np.testing.assert_array_equal(flow["mask"], np.insert(mask_BT, [at] * P, True, axis=1))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("model", ["bert", "vit"])
 def test_deep_prompts_are_new_ones_in_every_block(model: str) -> None:
     """Every block of the base model by itself, the slots filled by hand before it and cut out after it."""
@@ -93,6 +94,7 @@ def test_pads_change_nothing(method: str) -> None:
     np.testing.assert_allclose(run(adapted, leaves, longer), run(adapted, leaves, ids), atol=1e-5)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("model", "bound"),
     [

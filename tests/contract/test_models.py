@@ -134,6 +134,7 @@ def test_init_follows_from_the_seed(model: Model, fresh: dict[str, Any]) -> None
     assert len({leaves[path].tobytes() for path in drawn}) == len(drawn)
 
 
+@pytest.mark.thorough
 def test_a_leaf_follows_from_its_own_path(model: Model, fresh: dict[str, Any]) -> None:
     """The stages that a shallower model has too start the same, those behind its only block apart."""
     other = compiled_init(shallow(model))(0)
@@ -145,6 +146,7 @@ def test_a_leaf_follows_from_its_own_path(model: Model, fresh: dict[str, Any]) -
                 np.testing.assert_allclose(leaf, same[path], atol=1e-6, err_msg=f"{stage}/{path}")
 
 
+@pytest.mark.thorough
 def test_init_may_be_traced_over_seeds(model: Model) -> None:
     small = shallow(model)
     for traced, leaf in zip(*map(jax.tree.leaves, (compiled_init(small)(0), small.init(0))), strict=True):
@@ -165,7 +167,8 @@ def test_any_two_runs_of_stages_make_the_whole(model: Model, fresh: dict[str, An
     whole = forward(model, fresh, x)
     for k in range(len(model.stages) + 1):
         parts = forward(model, fresh, forward(model, fresh, x, 0, k), k)
-        assert_equal(parts, whole, str(k))
+        # Where the last block and the head are in one pass, what the head does not read is not computed.
+        np.testing.assert_allclose(parts, whole, rtol=0, atol=1e-6, err_msg=str(k))
 
 
 def test_stages_hand_on_float32_examples(model: Model, fresh: dict[str, Any]) -> None:
@@ -231,6 +234,7 @@ def test_dropout_follows_from_its_key(model: Model, fresh: dict[str, Any]) -> No
         rate.module.apply(moved, x, train=True, mutable=["batch_stats"])
 
 
+@pytest.mark.thorough
 def test_remat_changes_no_number(model: Model) -> None:
     off = {"dropout": 0.0} if "dropout" in dict(model.settings) else {}
     kept, anew = (shallow(model, remat=remat, **off) for remat in (False, True))
@@ -246,6 +250,7 @@ def test_remat_changes_no_number(model: Model) -> None:
         np.testing.assert_allclose(other, one, atol=1e-6)
 
 
+@pytest.mark.thorough
 def test_scan_is_the_same_function_of_stacked_leaves(model: Model, fresh: dict[str, Any]) -> None:
     if "scan" not in dict(model.settings):
         pytest.skip("its blocks differ in shape")

@@ -89,6 +89,7 @@ def test_names_of_the_first_port() -> None:
     assert shapes["_bn0.bias"] == (8,) and shapes["_bn1.bias"] == (24,) and shapes["_fc.weight"] == (3, 24)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("variant", ["lite0", "lite1", "lite2", "lite3", "lite4"])
 @pytest.mark.parametrize("format", [TIMM, PTH], ids=["timm", "pth"])
 def test_a_published_variant_is_known_by_its_shapes(variant: str, format: Format) -> None:

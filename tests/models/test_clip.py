@@ -202,6 +202,7 @@ def test_settings_that_do_not_fit(kind: Any, changes: dict[str, Any], shape: tup
     assert str(caught.value).startswith(message)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("name", "x"), [("clip_vision", X), ("clip_text", IDS)])
 def test_it_runs_in_bfloat16(name: str, x: Any) -> None:
     model = tiny_model(name)

@@ -147,6 +147,7 @@ def test_where_dropout_stands() -> None:
     np.testing.assert_allclose(features_BTD[0], want_TD, atol=1e-4)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
 def test_it_runs_in_bfloat16(family: str) -> None:
     model = decoder(family, head="lm")

@@ -86,6 +86,7 @@ def test_cached_logits_are_those_without_a_cache(family: str) -> None:
     assert_cached_logits(model, plain(model), leaves)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("method", ["lora", "ptuning_v2", "houlsby"])
 def test_cached_logits_of_adapted_models(method: str) -> None:
     adapted, leaves = adapted_lm(method)

@@ -139,6 +139,7 @@ def test_the_plan_says_what_is_loaded(spec: str, data_dir: Path, capsys: Any) ->
     assert "load: kept, " in capsys.readouterr().out.replace("\n", " ")
 
 
+@pytest.mark.thorough
 def test_an_adapter_of_a_foreign_checkpoint_is_exported_for_peft(
     spec: str, tmp_path: Path, data_dir: Path, capsys: Any
 ) -> None:

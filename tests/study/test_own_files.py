@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 from conftest import Make
 from PIL import Image
 
@@ -48,6 +49,7 @@ def overrides(source: str, target: str) -> tuple[str, ...]:
     )
 
 
+@pytest.mark.thorough
 def test_folders_and_arrays_of_several_sizes_end_in_records(make_study: Make, tmp_path: Path) -> None:
     source, target = arrays(tmp_path / "mine.npz"), pictures(tmp_path / "pictures")
     study = make_study(*overrides(source, target))

@@ -109,6 +109,7 @@ def test_a_second_run_computes_nothing(finished: Finished, make_study: Make, dat
     assert again.records == finished.records
 
 
+@pytest.mark.thorough
 def test_a_lost_record_comes_back_bit_for_bit(finished: Finished, make_study: Make, data_dir: Path) -> None:
     for entry in ("full", "probe"):
         path = finished.work / "records" / f"{finished.of(entry, 20, 1)['id']}.json"

@@ -197,7 +197,8 @@ class Adapted:
             out, changed = run(x, cut, last, train=True, rng=rng, updating=updating, axis=axis)
         else:
             out, changed = run(x, first, last)
-        return passing.cast(out, "float32") if last == len(self.model.stages) else out, changed
+        is_low = self.precision != "float32" and last == len(self.model.stages)
+        return passing.cast(out, "float32") if is_low else out, changed
 
     def _blamed(self, i: int) -> Any:
         return labelling.blamed_on_part(self.parts[i][0].name if i else "")

@@ -60,6 +60,7 @@ class Loader:
         with blamed_on(f"config.targets.{target.name}.corruption"):
             _parsed(target.corruption)
         test = Firewall(functools.partial(self._test, target))
+        test.facts()  # a split that is not there is found out now
         return TargetData(self._arrays(target, "train"), self._arrays(target, "validation"), test)
 
     def _arrays(self, item: Source | Target, role: str) -> Arrays:
