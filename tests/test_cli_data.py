@@ -105,3 +105,15 @@ def test_mistakes_are_one_line(
     assert run(data_dir, *argv) == 2
     out = capsys.readouterr()
     assert out.out == "" and out.err.startswith(message) and len(out.err.splitlines()) == 1
+
+
+def test_a_bucket_s_url_stays_one(
+    tmp_path: Path, arrays: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    url = "memory://bucket/of-the-command-line"
+    for command in ("prepare", "info"):
+        assert main(["data", command, arrays, "--data-dir", url, "--json"]) == 0
+        found = json.loads(said(capsys))
+        assert (found[0] if command == "prepare" else found)["splits"] == {"test": 11, "train": 30}
+    assert not Path("memory:").exists()

@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
         )
         sub.add_argument("config", help="PATH or PATH:ARGUMENT of a file with get_config(argument)")
         sub.add_argument("--workdir", type=Path, help="records, checkpoints, report (default: workdir/NAME)")
-        sub.add_argument("--data-dir", type=Path, help="prepared data sets (default: $TLX_DATA_DIR or ~/.cache/tlx)")
+        sub.add_argument("--data-dir", type=data_commands.place, help=data_commands.DATA_DIR)
         sub.set_defaults(command=command)
         _common(sub)
         if name == "plan":
@@ -136,9 +136,9 @@ def _folders(options: argparse.Namespace, study: "Study") -> Any:
     return Folders(options.workdir or Path("workdir") / study.name, options.data_dir)
 
 
-def _data_dir() -> Path:
+def _data_dir() -> Path | str:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tlx"
-    return Path(os.environ.get("TLX_DATA_DIR") or cache)
+    return data_commands.place(os.environ.get("TLX_DATA_DIR") or str(cache))
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -15,7 +15,13 @@ if TYPE_CHECKING:
     from tlx.data.text import Tokenizer
     from tlx.study.spec import Study
 
+DATA_DIR = "prepared data sets, a folder or a bucket's URL (default: $TLX_DATA_DIR or ~/.cache/tlx)"
 _AT_SPLIT = "NAME, or NAME@SPLIT with a split in TFDS's notation (default: train)"
+
+
+def place(text: str) -> Path | str:
+    """A folder, or a bucket's URL as it is."""
+    return text if "://" in text else Path(text)
 
 
 def add_to(commands: Any, common: Callable[[argparse.ArgumentParser], None]) -> None:
@@ -30,7 +36,7 @@ def add_to(commands: Any, common: Callable[[argparse.ArgumentParser], None]) -> 
 
     def verb(name: str, text: str, command: Callable[..., int]) -> argparse.ArgumentParser:
         sub: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=text, allow_abbrev=False)
-        sub.add_argument("--data-dir", type=Path, help="prepared data sets (default: $TLX_DATA_DIR or ~/.cache/tlx)")
+        sub.add_argument("--data-dir", type=place, help=DATA_DIR)
         sub.set_defaults(command=command)
         common(sub)
         return sub

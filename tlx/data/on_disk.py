@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tlx import atomic
+from tlx.data.bucket import local_dir
 from tlx.data.pipeline import stream
 from tlx.data.source import open_split, spans
 from tlx.data.text import Tokenizer
@@ -77,7 +78,7 @@ class OnDisk:
         return between
 
 
-def open_on_disk(name: str, split: str, data_dir: Path, tokenize: Tokenizer | None = None, **fit: Any) -> OnDisk:
+def open_on_disk(name: str, split: str, data_dir: Path | str, tokenize: Tokenizer | None = None, **fit: Any) -> OnDisk:
     """A split, not read but for its digest, which is kept for the next time.
 
     Args:
@@ -98,7 +99,7 @@ def open_on_disk(name: str, split: str, data_dir: Path, tokenize: Tokenizer | No
     for file, begin, end in spans(name, split, data_dir):
         about = os.stat(file)
         stamp.append([os.path.basename(file), about.st_size, about.st_mtime_ns, begin, end])
-    kept = Path(data_dir) / "digests" / f"{atomic.digest_json(stamp)}.json"
+    kept = local_dir(name, data_dir) / "digests" / f"{atomic.digest_json(stamp)}.json"
     facts = _kept(kept)
     if facts is None:
         facts = _facts(source, reading)

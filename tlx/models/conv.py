@@ -27,8 +27,8 @@ Padding = str | Sequence[tuple[int, int]]
 _AXES = ("NHWC", "HWIO", "NHWC")
 # Patches of more bytes are made anew by the backward pass, for 10 to 15 % of the time, instead of being kept for it.
 _KEPT = 2**25
-# Rows or columns, and channels, of an output from which on XLA is the faster, outside of loops.
-_LARGE, _WIDE = 16, 32
+# Rows or columns of an output, and numbers in a kernel, from which on XLA is the faster, outside of loops.
+_LARGE, _MANY = 16, 2**12
 # Part of what jax keeps compiled programs by.
 _IN_LOOP = jax.make_user_context(False)
 _ON_LARGE: ContextVar[Callable[[], None] | None] = ContextVar("on_large", default=None)
@@ -152,7 +152,7 @@ def convolve(
 
 def _is_large(taps: "_Taps", kernel: tuple[int, ...]) -> bool:
     """Whether XLA is the faster at a convolution, and may be given it."""
-    is_large = kernel[:2] != (1, 1) and min(taps.counts) >= _LARGE and kernel[-1] >= _WIDE
+    is_large = kernel[:2] != (1, 1) and min(taps.counts) >= _LARGE and math.prod(kernel) >= _MANY
     if is_large and (note := _ON_LARGE.get()):
         note()
     return is_large and not _IN_LOOP.value

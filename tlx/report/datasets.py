@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tlx.data.bucket import local_dir
 from tlx.data.builders import BUILDERS, builder
 from tlx.data.describe import features_of
 from tlx.data.source import open_split
@@ -74,7 +75,7 @@ class DatasetInfo:
         return self.row.as_dict() | {"names": list(self.names), "per_class": counts}
 
 
-def survey(data_dir: Path, names: Iterable[str] = tuple(BUILDERS)) -> list[DatasetRow]:
+def survey(data_dir: Path | str, names: Iterable[str] = tuple(BUILDERS)) -> list[DatasetRow]:
     """What can be said of data sets without reading an example.
 
     Args:
@@ -91,7 +92,7 @@ def survey(data_dir: Path, names: Iterable[str] = tuple(BUILDERS)) -> list[Datas
     return [_row(name, data_dir) for name in names]
 
 
-def inspect(name: str, data_dir: Path) -> DatasetInfo:
+def inspect(name: str, data_dir: Path | str) -> DatasetInfo:
     """One data set; the labels of all its examples are counted where it is prepared.
 
     Args:
@@ -110,8 +111,8 @@ def inspect(name: str, data_dir: Path) -> DatasetInfo:
     return DatasetInfo(row, names or tuple(map(str, classes)), counts)
 
 
-def _row(name: str, data_dir: Path) -> DatasetRow:
-    made, features = builder(name, data_dir), features_of(name, data_dir)
+def _row(name: str, data_dir: Path | str) -> DatasetRow:
+    made, features = builder(name, local_dir(name, data_dir)), features_of(name, data_dir)
     info, folder = made.info, Path(made.data_dir)
     image, label = features.get("image"), features.get("label")
     prepared = (folder / "dataset_info.json").is_file()
@@ -142,7 +143,7 @@ def _sentence(text: str) -> str:
     return text and (text if text.endswith(".") else f"{text}.")
 
 
-def _counts(name: str, split: str, data_dir: Path, classes: int) -> tuple[int, ...]:
+def _counts(name: str, split: str, data_dir: Path | str, classes: int) -> tuple[int, ...]:
     source = open_split(name, split, data_dir)
     total = np.zeros(classes, np.int64)
     for begin in range(0, len(source), _AT_ONCE):

@@ -108,7 +108,7 @@ def default_model(name: str = DEFAULT) -> Model:
     return _model(name, check_fields("model", kind.fields, {}), SHAPES[kind.takes == IMAGE], CLASSES)
 
 
-def model_of(study: Study, data_dir: Path) -> Model:
+def model_of(study: Study, data_dir: Path | str) -> Model:
     """The model of a study for the first of its targets, whose data need not be there.
 
     Args:

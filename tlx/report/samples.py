@@ -35,7 +35,7 @@ def spread(examples: Examples) -> list[int]:
     return [i * len(examples) // ROWS for i in range(min(ROWS, len(examples)))]
 
 
-def sheet(examples: Examples, positions: Sequence[int], data_dir: Path, study: Study | None, seed: int) -> Figure:
+def sheet(examples: Examples, positions: Sequence[int], data_dir: Path | str, study: Study | None, seed: int) -> Figure:
     """A contact sheet: images as they are stored, and as training batches hold them.
 
     Args:

@@ -168,7 +168,7 @@ def _check_compares(entry: Entry, adapted: Adapted) -> None:
         raise ConfigError("also", "two methods that combine trials; one must decide what is scored")
 
 
-def check_overlap(study: Study, data_dir: Path) -> None:
+def check_overlap(study: Study, data_dir: Path | str) -> None:
     """Whether what is learned from, chosen on and scored on are different examples.
 
     Args:

@@ -32,7 +32,7 @@ class Loader:
       tokenize: makes token ids of texts, or None.
     """
 
-    def __init__(self, study: Study, data_dir: Path, tokenize: Tokenizer | None) -> None:
+    def __init__(self, study: Study, data_dir: Path | str, tokenize: Tokenizer | None) -> None:
         self.study, self.data_dir, self.tokenize = study, data_dir, tokenize
 
     def source(self, source: Source) -> SourceData:

@@ -244,8 +244,8 @@ class Folders:
 
     Args:
       work: its records, checkpoints and report.
-      data: prepared data sets, shared by all studies.
+      data: prepared data sets, shared by all studies; a folder or a bucket's URL.
     """
 
     work: Path
-    data: Path
+    data: Path | str

@@ -11,7 +11,7 @@ from tlx.study.check import blamed_on, within
 from tlx.study.spec import Study
 
 
-def tokenizer_of(study: Study, data_dir: Path, checkpoints: Sequence[str] = ()) -> Tokenizer | None:
+def tokenizer_of(study: Study, data_dir: Path | str, checkpoints: Sequence[str] = ()) -> Tokenizer | None:
     """The tokenizer of a study.
 
     Args:
@@ -40,7 +40,7 @@ def tokenizer_of(study: Study, data_dir: Path, checkpoints: Sequence[str] = ()) 
     return tokenizer
 
 
-def _first_of_texts(study: Study, data_dir: Path) -> tuple[str, str] | None:
+def _first_of_texts(study: Study, data_dir: Path | str) -> tuple[str, str] | None:
     """The first field that names a data set of texts, and the data set."""
     for kind, items in (("sources", study.sources), ("targets", study.targets)):
         for item in items:
