@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiers import first
 from tiny import adapt, batch, compiled_forward, compiled_init, differing, tiny_model, variables
 
 from tlx import artifact, atomic, tree
@@ -70,7 +71,7 @@ def own_leaves(folder: Path) -> set[str]:
     return set(json.loads((folder / "manifest.json").read_text())["leaves"])
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", first(5, CASES))
 def test_what_is_loaded_predicts_as_what_was_saved(name: str, tmp_path: Path) -> None:
     adapted, leaves = CASES[name], saved(tmp_path, name)
     loaded = artifact.load(tmp_path / name, base_of(adapted))

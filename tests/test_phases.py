@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import runs
 from runs import IMAGE_NHWC, LABEL_N, Stop, host, largest_gap, resident, table, task_of, train
+from tiers import first
 from tiny import adapt, batch, begin, compiled_init, compiled_step, differing, tiny_model
 
 from tlx import tree
@@ -248,7 +249,7 @@ def programs() -> Programs:
     return Programs()
 
 
-@pytest.mark.parametrize(("method", "chunk"), RUNS)
+@pytest.mark.parametrize(("method", "chunk"), first(2, RUNS))
 def test_a_run_is_training_by_hand_phase_by_phase(method: str, chunk: int, programs: Programs) -> None:
     task, joins, rates = case(method)
     ended, losses = train(task, *runs.begin(task, HYPER), resident(), programs=programs, chunk=chunk)

@@ -41,13 +41,13 @@ class Source:
       dataset: registered data set.
       train: split in TFDS syntax.
       test: split in TFDS syntax.
-      classes: which are kept, as `loading.chosen_classes` reads it; empty for all.
-      feed: `resident`, all examples in memory, or `streamed` from disk; the numbers are the same.
       recipe: of the pre-training.
       optimizer: of the pre-training.
       weight_decay: decoupled.
       learning_rate: of the pre-training.
       seed: of its initial weights and batch order.
+      classes: which are kept, as `loading.chosen_classes` reads it; empty for all.
+      feed: `resident`, all examples in memory, or `streamed` from disk; the numbers are the same.
     """
 
     name: str
@@ -55,13 +55,13 @@ class Source:
     dataset: str
     train: str
     test: str
-    classes: str
-    feed: str
     recipe: Recipe
     optimizer: Optimizer
     weight_decay: float
     learning_rate: float
     seed: int
+    classes: str = ""
+    feed: str = "resident"
 
 
 @dataclass(frozen=True)
