@@ -78,6 +78,25 @@ def test_a_config_s_ops_are_seen(tmp_path: Path, data_dir: Path, capsys: pytest.
     assert sizes[0] != sizes[1]
 
 
+def test_made_up_texts_are_shown_with_their_tokens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(tmp_path, "show", "set_copy/majority?train=20&test=5", "--json") == 0
+    found = json.loads(said(capsys))
+    assert len(found) == 8 and all(len(each["tokens"]) == len(each["ids"]) for each in found)
+    assert all(min(each["ids"][1:-1]) >= 7 for each in found)  # words alone between beginning and end
+
+
+def test_images_of_several_sizes_need_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for i in range(4):
+        folder = tmp_path / "mine" / "ab"[i % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (10 + i, 12)).save(folder / f"{i}.png")
+    assert run(tmp_path / "data", "show", f"folder:{tmp_path / 'mine'}") == 2
+    assert "config.preprocess.resize=(224, 224)" in capsys.readouterr().err
+    config = (QUICKSTART, "--config.preprocess.resize=(12,12)", "--out", str(tmp_path / "sheet.png"))
+    assert run(tmp_path / "data", "show", f"folder:{tmp_path / 'mine'}", *config) == 0
+    assert (tmp_path / "sheet.png").is_file()
+
+
 def test_the_ops_are_listed_with_their_settings(data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(data_dir, "ops", "--json") == 0
     rows = {row["name"]: row for row in json.loads(said(capsys))}

@@ -112,7 +112,7 @@ def _show(options: argparse.Namespace) -> int:
     examples = Examples(name, split, options.data_dir)
     positions = samples.spread(examples)
     if examples.is_text:
-        tokenize = _tokenizer(options, study)
+        tokenize = _tokenizer(options, name, study)
         found = samples.texts(examples, positions, tokenize)
         if options.json:
             print(json.dumps([each.as_dict() for each in found], indent=1))
@@ -136,13 +136,15 @@ def _study(options: argparse.Namespace) -> "Study | None":
     return build(load(options.config, options.overrides))
 
 
-def _tokenizer(options: argparse.Namespace, study: "Study | None") -> "Tokenizer":
+def _tokenizer(options: argparse.Namespace, name: str, study: "Study | None") -> "Tokenizer":
+    from tlx.data.source import own_tokenizer
     from tlx.data.text import load_tokenizer
     from tlx.study.spec import Text
     from tlx.study.text import tokenizer_of
 
-    if options.tokenizer:
-        return load_tokenizer(options.tokenizer, (study.text if study else Text()).length)
+    place = options.tokenizer or (None if study else own_tokenizer(name, options.data_dir))
+    if place:
+        return load_tokenizer(place, (study.text if study else Text()).length)
     checkpoints = [source.checkpoint for source in study.sources if source.checkpoint] if study else []
     found = tokenizer_of(study, options.data_dir, checkpoints) if study else None
     if found is None:

@@ -95,7 +95,9 @@ def test_several_sizes_need_one(pets: Path, data_folder: Path) -> None:
     name = f"folder:{pets}"
     assert describe(name, data_folder, 9) == ((None, None, 3), 2)
     prepare(name, data_folder)
-    line = rf"^dataset {name} has images of several sizes; give them one, e\.g\. resize=\(224, 224\)$"
+    line = (
+        rf"^dataset {name} has images of several sizes; give them one, e\.g\. config\.preprocess\.resize=\(224, 224\)$"
+    )
     for options in ({}, {"resize": 8}):
         with pytest.raises(TlxError, match=line):
             load_arrays(name, "train", data_folder, **options)  # type: ignore[arg-type]

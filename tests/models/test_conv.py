@@ -218,3 +218,23 @@ def test_a_run_has_them_in_calls_of_one_step_alone(steps: int, expected: bool) -
     item = {"input": jnp.zeros((steps, 2, 32, 32, 3), jnp.float32), "label": jnp.zeros((steps, 2), jnp.int32)}
     found = convolutions(lambda s, f, i: advance(task, s, f, {}, i), state, frozen, item)
     assert (found > 0) == expected
+
+
+def test_what_comes_before_a_depthwise_one_is_computed_once() -> None:
+    x, kernel = drawn(2, 12, 12, 8), drawn(5, 5, 1, 8)
+
+    def before(x: jax.Array) -> jax.Array:
+        return jnp.clip((x - 0.1) * 1.7 + 0.3, 0.0, 6.0)
+
+    def depthwise(x: jax.Array) -> jax.Array:
+        return convolve(x, kernel, (1, 1), "SAME", dimension_numbers=AXES, feature_group_count=8)
+
+    def flops(run: Any) -> float:
+        return float(jax.jit(run).lower(x).compile().cost_analysis()["flops"])
+
+    jax.config.update("jax_disable_most_optimizations", False)
+    try:
+        alone, both = flops(before) + flops(depthwise), flops(lambda x: depthwise(before(x)))
+    finally:
+        jax.config.update("jax_disable_most_optimizations", True)
+    assert both < 1.02 * alone

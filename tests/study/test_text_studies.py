@@ -48,6 +48,7 @@ def finished(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     return work, run.run(study(prepared), Folders(work, prepared), Silent(), lambda context: None)
 
 
+@pytest.mark.thorough
 def test_every_cell_has_a_record_that_names_the_tokenizer(finished: tuple[Path, run.Grid]) -> None:
     work, grid = finished
     records = Records(work).load_all()

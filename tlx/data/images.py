@@ -175,7 +175,9 @@ def several_sizes(name: str) -> TlxError:
     Args:
       name: of the data set.
     """
-    return TlxError(f"dataset {name} has images of several sizes; give them one, e.g. resize=(224, 224)")
+    return TlxError(
+        f"dataset {name} has images of several sizes; give them one, e.g. config.preprocess.resize=(224, 224)"
+    )
 
 
 def png(image: Image.Image) -> bytes:

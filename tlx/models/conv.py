@@ -234,7 +234,8 @@ def _patches(taps: _Taps, x_BHWC: jax.Array, kernel: jax.Array, precision: Any) 
 
 def _shifts(taps: _Taps, x_BHWC: jax.Array, kernel: jax.Array) -> jax.Array:
     """The sum over the taps of a depthwise kernel [rows, columns, 1, C] of each times the pixels that it meets."""
-    x_BHWC = taps.padded(x_BHWC)
+    # Or XLA computes what comes before, a norm and its activation, once more for every tap.
+    x_BHWC = lax.optimization_barrier(taps.padded(x_BHWC))
 
     def product(i: int, j: int) -> jax.Array:
         met_BHWC = taps.along(taps.along(x_BHWC, 1, i), 2, j)
