@@ -26,7 +26,7 @@ from tiny import begin as tiny_begin
 
 from tlx.checkpoint import Checkpoints
 from tlx.data.preprocess import normalise
-from tlx.loop import Programs
+from tlx.loop import Programs, Streamed
 from tlx.optim import Optimizer
 from tlx.sharding import make_placement
 from tlx.state import TrainState, from_tree, make_hyper, to_tree
@@ -101,6 +101,20 @@ def test_a_streamed_feed_gives_the_bits_of_a_resident_one(programs: Programs) ->
     np.testing.assert_array_equal(losses, read_losses)
     _, other_losses = train(task, *begin(task), streamed(4), programs=programs, chunk=5)
     assert not np.array_equal(losses, other_losses)
+
+
+def test_the_next_batches_are_read_before_the_last_ones_are_waited_for(programs: Programs) -> None:
+    task, said = task_of("head", STEPS, depth=1), []
+
+    def batches(start: int, stop: int) -> Any:
+        said.append(f"read {start}-{stop}")
+        return streamed(3).batches(start, stop)
+
+    def boundary(state: TrainState, losses: np.ndarray) -> None:
+        said.append(f"done {int(state.step)}")
+
+    train(task, *begin(task), Streamed(batches), programs=programs, chunk=4, boundary=boundary)
+    assert said == ["read 0-4", "read 4-8", "done 4", "read 8-10", "done 8", "done 10"]
 
 
 def never(state: TrainState, losses: np.ndarray) -> None:

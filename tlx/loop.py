@@ -210,16 +210,24 @@ def run(
     task = task.at(max(start - 1, 0))
     data, placed = placement.shared(feed.data), placement.shared(frozen)
     state = placement.state(state)
-    while start < task.steps:
+
+    def read(start: int) -> tuple[int, Any]:
+        """The end of the call that begins at a step, and what its steps need, on the devices."""
+        stop = min([start + chunk, task.steps, *(bound for bound in task.bounds if bound > start)])
+        return stop, placement.items(feed.items(start, stop))
+
+    ahead = read(start) if start < task.steps else None
+    while ahead:
         if (now := task.at(start)) != task:
             task = now
             state, frozen = enter(task, placement.fetch(state), frozen)
             state, placed = placement.state(state), placement.shared(frozen)
-        stop = min([start + chunk, task.steps, *(bound for bound in task.bounds if bound > start)])
-        items = placement.items(feed.items(start, stop))
+        stop, items = ahead
         args = (state, placed, data, items)
         program = programs.get(task, lambda *a: placement.compile(one_run, *a), *args)
         state, loss = program.call(*args)
+        # Read and sent while the devices are at work; only then is anything waited for.
+        ahead = read(stop) if stop < task.steps else None
         fetched = placement.fetch(state)
         losses = np.concatenate([losses, np.asarray(loss).reshape(-1, stop - start)[0]])
         boundary(fetched, losses)

@@ -45,6 +45,18 @@ def test_classes_by_name_and_by_chance(text: str, expected: list[int] | None) ->
     assert found == expected if expected else len(found) == 5
 
 
+def test_folds_of_the_train_split_share_none_and_cover_it(make_study: Make, data_dir: Path) -> None:
+    whole = load_arrays("digits", "train[:1197]", data_dir)
+    found = [laid_out(make_study, data_dir, f"--config.targets.digits.fold={i}/3").targets["digits"] for i in (1, 2, 3)]
+    held_out = [image.tobytes() for target in found for image in target.validation.input_N]
+    assert sorted(held_out) == sorted(image.tobytes() for image in whole.input_N)
+    for target in found:
+        assert len(target.train) + len(target.validation) == len(whole)
+        counts = np.bincount(target.validation.label_N)
+        assert counts.max() - np.bincount(whole.label_N).max() / 3 < 1
+    assert len({target.train.digest for target in found}) == 3
+
+
 def test_corruptions_are_of_the_test_images_alone(make_study: Make, data_dir: Path) -> None:
     clean, worse = (
         laid_out(make_study, data_dir, *more).targets["digits"]
@@ -77,6 +89,7 @@ def test_budgets_of_each_class(make_study: Make, tmp_path: Path, data_dir: Path)
             ("--config.targets.digits.corruption=fogg:2",),
             "config.targets.digits.corruption: there is no corruption 'fogg' (did you mean 'fog'?)",
         ),
+        (("--config.targets.digits.fold=4/3",), "config.targets.digits.fold: expected FOLD/FOLDS, such as 1/5, got"),
         (
             ("--config.per_class=True", "--config.budgets=(5000,)"),
             "config.budgets[0]: 5000 labels per class: class ",

@@ -65,6 +65,7 @@ TARGET: Fields = {
     "validation": Field("train[85%:]", "split the learning rate is chosen on"),
     "test": Field("test", "split that is scored once"),
     "classes": Field("", "which are kept: a or b for a random half, a:SEED, or names with commas, ! for all others"),
+    "fold": Field("", "I/K: the learning rate is chosen on the I-th of K folds of train; empty: on validation"),
     "corruption": Field("", "of the test images, NAME:SEVERITY with a severity from 1 to 5; empty for none"),
 }
 ENTRY: Fields = {

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,17 @@ class Arrays:
     def head(self, count: int) -> tuple[np.ndarray, np.ndarray]:
         """The first inputs and labels."""
         return self.input_N[:count], self.label_N[:count]
+
+
+def taken(arrays: Arrays, positions: np.ndarray) -> Arrays:
+    """Some examples of a split, in the given order, with a digest of their own.
+
+    Args:
+      arrays: the split.
+      positions: integers in range(N).
+    """
+    input_N, label_N = arrays.input_N[positions], arrays.label_N[positions]
+    return replace(arrays, input_N=input_N, label_N=label_N, digest=digest(input_N, label_N))
 
 
 def load_arrays(

@@ -13,7 +13,7 @@ from tlx.data.describe import features_of
 from tlx.data.firewall import Firewall
 from tlx.data.on_disk import open_on_disk
 from tlx.data.pipeline import Arrays
-from tlx.data.protocol import class_halves, keep_classes, named_classes
+from tlx.data.protocol import class_halves, folds, keep_classes, named_classes
 from tlx.data.text import Tokenizer
 from tlx.errors import ConfigError, TlxError, suggest
 from tlx.study.cells import SourceData, TargetData
@@ -61,7 +61,12 @@ class Loader:
             _parsed(target.corruption)
         test = Firewall(functools.partial(self._test, target))
         test.facts()  # a split that is not there is found out now
-        return TargetData(self._arrays(target, "train"), self._arrays(target, "validation"), test)
+        train = self._arrays(target, "train")
+        if not target.fold:
+            return TargetData(train, self._arrays(target, "validation"), test)
+        with blamed_on(f"config.targets.{target.name}.fold"):
+            kept, held_out = _fold(target.fold, train)
+        return TargetData(kept, held_out, test)
 
     def _arrays(self, item: Source | Target, role: str) -> Arrays:
         where = f"config.{'sources' if isinstance(item, Source) else 'targets'}.{item.name}"
@@ -86,6 +91,16 @@ class Loader:
             worse = [corrupted(name, image_HWC, severity, 0, i) for i, image_HWC in enumerate(arrays.input_N)]
         input_N = np.stack(worse)
         return replace(arrays, input_N=input_N, digest=pipeline.digest(input_N, arrays.label_N))
+
+
+def _fold(text: str, arrays: Arrays) -> tuple[Arrays, Arrays]:
+    """What is kept of a split and what is held out, for `I/K`, the I-th of K folds."""
+    i, slash, k = text.partition("/")
+    if not slash or not i.isdecimal() or not k.isdecimal() or not 1 <= int(i) <= int(k):
+        raise TlxError(f"expected FOLD/FOLDS, such as 1/5, got {text!r}")
+    parts = folds(arrays.label_N, int(k), 0)[int(i) - 1]
+    kept, held_out = (pipeline.taken(arrays, part) for part in parts)
+    return kept, held_out
 
 
 def chosen_classes(text: str, names: Sequence[str], num_classes: int) -> np.ndarray:

@@ -76,6 +76,7 @@ class Target:
       test: split that is scored once.
       classes: which are kept, as `loading.chosen_classes` reads it; empty for all.
       corruption: of the test images, `NAME:SEVERITY`; empty for none.
+      fold: which fold of the train split is validated on, `I/K`; empty for the validation split.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Target:
     test: str
     classes: str = ""
     corruption: str = ""
+    fold: str = ""
 
 
 @dataclass(frozen=True)
