@@ -212,7 +212,6 @@ def run(
     state = placement.state(state)
 
     def read(start: int) -> tuple[int, Any]:
-        """The end of the call that begins at a step, and what its steps need, on the devices."""
         stop = min([start + chunk, task.steps, *(bound for bound in task.bounds if bound > start)])
         return stop, placement.items(feed.items(start, stop))
 
@@ -231,7 +230,5 @@ def run(
         fetched = placement.fetch(state)
         losses = np.concatenate([losses, np.asarray(loss).reshape(-1, stop - start)[0]])
         boundary(fetched, losses)
-        if bool(fetched.diverged):
-            break
-        start = stop
+        start, ahead = stop, None if bool(fetched.diverged) else ahead
     return placement.fetch(state), losses
