@@ -19,7 +19,7 @@ from tlx.fields import Field
 from tlx.measure.stats import Interval
 from tlx.records import Records
 from tlx.report import Row, summarise
-from tlx.report.wording import accuracy, gain, labels
+from tlx.report.wording import gain, labels, score
 
 # The direction others found too; how large it is here; that the comparison itself is sound.
 KINDS = ("sign", "headline", "control")
@@ -76,7 +76,7 @@ class Rows:
 
     def say_accuracy(self, entry: str, budget: int) -> str:
         """The accuracy in words."""
-        return f"{entry} at {labels(budget)}: {accuracy(self.at(entry, budget).accuracy)} %{self._lost(entry, budget)}"
+        return f"{entry} at {labels(budget)}: {score(self.at(entry, budget).score)} %{self._lost(entry, budget)}"
 
     def _lost(self, entry: str, budget: int) -> str:
         diverged = self.at(entry, budget).diverged
@@ -113,13 +113,13 @@ def gain_shrinks(rows: Rows, entry: str, few: int, many: int, points: float) -> 
 
 def accuracy_between(rows: Rows, entry: str, budget: int, low: float, high: float) -> Finding:
     """The mean test accuracy lies in a range, in percent."""
-    held = low <= _hundredths(rows.at(entry, budget).accuracy.mean) <= high
+    held = low <= _hundredths(rows.at(entry, budget).score.mean) <= high
     return Finding(held, rows.say_accuracy(entry, budget), f"{low:.1f} to {high:.1f} %")
 
 
 def more_accurate(rows: Rows, entry: str, than: str, budget: int, points: float) -> Finding:
     """One entry's mean test accuracy is above another's, by a number of points."""
-    ahead = rows.at(entry, budget).accuracy.mean - rows.at(than, budget).accuracy.mean
+    ahead = rows.at(entry, budget).score.mean - rows.at(than, budget).score.mean
     measured = f"{rows.say_accuracy(entry, budget)}; {rows.say_accuracy(than, budget)}"
     return Finding(_hundredths(ahead) >= points, measured, f"at least {points:.1f} points more")
 

@@ -7,7 +7,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tlx.losses import UNSCORED, accuracy_and_loss, correct, cross_entropy, mean_scored, of_shares, of_tokens, shares
+from tlx.losses import (
+    UNSCORED,
+    accuracy_and_loss,
+    correct,
+    cross_entropy,
+    loss_of,
+    mean_scored,
+    of_shares,
+    of_tokens,
+    score_and_loss,
+    shares,
+)
 
 LOGITS = np.array([[2.0, -1.0, 0.5], [0.0, 0.0, 0.0], [-3.0, 4.0, 1.0], [1.0, 1.0, 7.0]], np.float32)
 LABELS = np.array([0, 2, 0, 2], np.int32)
@@ -172,3 +183,27 @@ def test_shares_are_known_by_their_type_and_tokens_by_their_axes() -> None:
 def test_shares_of_other_classes_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(TypeError, match=r"^shares of classes \[.*\] do not fit logits \[4, 3\]$"):
         cross_entropy(jnp.asarray(LOGITS), jnp.zeros(shape))
+
+
+# Scores that are predicted
+
+SCORES = np.array([0.5, -1.0, 2.0, 0.0], np.float32)
+
+
+def test_scores_are_learned_by_the_squared_error() -> None:
+    said_N1 = jnp.asarray(LOGITS[:, :1])
+    expected = [(float(a) - float(b)) ** 2 for a, b in zip(LOGITS[:, 0], SCORES, strict=True)]
+    np.testing.assert_allclose(loss_of(said_N1, jnp.asarray(SCORES), 0.3), expected, rtol=1e-6)
+    # Classes are as ever.
+    np.testing.assert_array_equal(
+        loss_of(jnp.asarray(LOGITS), jnp.asarray(LABELS)), cross_entropy(jnp.asarray(LOGITS), jnp.asarray(LABELS))
+    )
+
+
+def test_the_score_of_scores_is_the_share_of_variance_that_is_explained() -> None:
+    assert score_and_loss(SCORES[:, None], SCORES) == (1.0, 0.0)
+    assert score_and_loss(np.full((4, 1), SCORES.mean()), SCORES) == (0.0, pytest.approx(np.var(SCORES)))
+    explained, error = score_and_loss(SCORES[:, None] + 2.0, SCORES)
+    assert error == pytest.approx(4.0) and explained == pytest.approx(1 - 4.0 / np.var(SCORES))
+    assert score_and_loss(np.zeros((2, 1)), np.zeros(2)) == (0.0, 0.0)
+    assert score_and_loss(LOGITS, LABELS) == accuracy_and_loss(LOGITS, LABELS)

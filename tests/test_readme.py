@@ -50,7 +50,7 @@ def test_the_mistake_shown_gives_the_line_shown(capsys: pytest.CaptureFixture[st
 
 def test_the_example_config_is_valid(tmp_path: Path) -> None:
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     code = "\n".join(blocks)
     quickstart = (ROOT / "configs/quickstart.py").read_text()
     edited = quickstart.replace("    return config\n", "".join(f"    {line}\n" for line in code.splitlines()))

@@ -15,7 +15,7 @@ NAMES = [content_id({"seed": seed}) for seed in range(5)]
 
 
 def record(name: str, accuracy: float = 0.8) -> dict[str, Any]:
-    return {"id": name, "study": "ü", "status": "ok", "result": {"test_accuracy": accuracy, "val_loss": None}}
+    return {"id": name, "study": "ü", "status": "ok", "result": {"test_score": accuracy, "val_loss": None}}
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_what_is_published_comes_back(records: Records) -> None:
     assert loaded[sorted(NAMES).index(NAMES[2])] == records.get(NAMES[2])
     got = records.get(NAMES[2])
     digest = got.pop("digest")
-    assert got == {"format": 1, **record(NAMES[2])} and digest == atomic.digest_json(got)
+    assert got == {"format": 2, **record(NAMES[2])} and digest == atomic.digest_json(got)
 
 
 def test_the_same_result_gives_the_same_bytes(records: Records, tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_publishing_again_changes_nothing(records: Records) -> None:
     assert records.publish(record(NAMES[0]), {"wall_s": 2.0}) is False
     with pytest.raises(RecordError, match="recorded before with other result, status; the first was kept"):
         records.publish({**record(NAMES[0], 0.9), "status": "diverged"}, {})
-    assert records.get(NAMES[0])["result"]["test_accuracy"] == 0.8 and len(records.load_all()) == 1
+    assert records.get(NAMES[0])["result"]["test_score"] == 0.8 and len(records.load_all()) == 1
 
 
 def test_of_eight_that_race_one_is_kept(records: Records) -> None:
@@ -72,7 +72,7 @@ def test_of_eight_that_race_one_is_kept(records: Records) -> None:
     with ThreadPoolExecutor(8) as pool:
         results = list(pool.map(race, range(8)))
     assert results.count(True) == 1 and results.count(None) == 7
-    assert records.get(NAMES[0])["result"]["test_accuracy"] == results.index(True) / 10
+    assert records.get(NAMES[0])["result"]["test_score"] == results.index(True) / 10
 
 
 def test_a_kill_between_timing_and_record_loses_nothing(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,7 +131,7 @@ def test_missing_records_are_named(records: Records) -> None:
 
 
 def test_numbers_json_cannot_hold_are_refused_before_anything_is_written(records: Records) -> None:
-    with pytest.raises(ValueError, match="result.test_accuracy is nan"):
+    with pytest.raises(ValueError, match="result.test_score is nan"):
         records.publish(record(NAMES[0], float("nan")), {})
     assert not records.folder.exists()
 
@@ -141,17 +141,20 @@ def test_the_manifest_can_be_replaced(records: Records) -> None:
         records.manifest()
     records.write_manifest({"study": "a", "cells": [{"id": NAMES[0]}]})
     records.write_manifest({"study": "a", "cells": [{"id": name} for name in NAMES]})
-    assert records.manifest() == {"format": 1, "study": "a", "cells": [{"id": name} for name in NAMES]}
+    assert records.manifest() == {"format": 2, "study": "a", "cells": [{"id": name} for name in NAMES]}
 
 
-def test_newer_formats_are_refused_by_name(records: Records) -> None:
-    content = {**record(NAMES[0]), "format": 2}
+def test_other_formats_are_refused_by_name(records: Records) -> None:
+    content = {**record(NAMES[0]), "format": 3}
     path_of(records, NAMES[0]).parent.mkdir(parents=True)
     path_of(records, NAMES[0]).write_text(json.dumps({**content, "digest": atomic.digest_json(content)}))
-    with pytest.raises(RecordError, match="has format 2, this tlx knows formats up to 1; update tlx"):
+    with pytest.raises(RecordError, match="has format 3, this tlx knows formats up to 2; update tlx"):
         records.load_all()
-    (records.folder / "study.json").write_text('{"format": 2}')
-    with pytest.raises(RecordError, match="study.json: has format 2"):
+    (records.folder / "study.json").write_text('{"format": 3}')
+    with pytest.raises(RecordError, match="study.json: has format 3"):
+        records.manifest()
+    (records.folder / "study.json").write_text('{"format": 1}')
+    with pytest.raises(RecordError, match="study.json: has format 1, .* run the study in a new folder"):
         records.manifest()
     (records.folder / "study.json").write_text("[]")
     with pytest.raises(RecordError, match="does not say which format"):

@@ -82,7 +82,10 @@ def fetch(data: dict[str, Any], item: Any) -> dict[str, jax.Array]:
     Returns:
       `input` and `label`.
     """
-    return jax.tree.map(lambda values: jnp.take(values, item, axis=0), data) if data else dict(item)
+    batch = jax.tree.map(lambda values: jnp.take(values, item, axis=0), data) if data else dict(item)
+    # How a batch was fed must not show in how the step after it is compiled, or its last bits would differ.
+    fetched: dict[str, jax.Array] = jax.lax.optimization_barrier(batch)
+    return fetched
 
 
 def prepared(task: Task, state: TrainState, batch: dict[str, Any], axis: str | None = None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Losses and scores of single-label classification, of examples or of every token."""
+"""Losses and scores of single-label classification, of examples or of every token, and of regression."""
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +29,7 @@ def cross_entropy(logits_BC: jax.Array, label_B: jax.Array, smoothing: jax.Array
     Source: Szegedy et al. (2016), section 7.
     """
     classes = logits_BC.shape[-1]
-    if not of_shares(label_B):
+    if not jnp.issubdtype(label_B.dtype, jnp.floating):
         hot_BC = jax.nn.one_hot(label_B, classes, dtype=logits_BC.dtype)
     elif label_B.shape == logits_BC.shape:
         hot_BC = label_B.astype(logits_BC.dtype)
@@ -39,9 +39,30 @@ def cross_entropy(logits_BC: jax.Array, label_B: jax.Array, smoothing: jax.Array
     return optax.softmax_cross_entropy(logits_BC, target_BC)
 
 
+def loss_of(logits_BC: jax.Array, label_B: jax.Array, smoothing: jax.Array | float = 0.0) -> jax.Array:
+    """What training minimises: cross-entropy where labels are classes, the squared error where they are scores.
+
+    Args:
+      logits_BC: [examples, classes], or with axes between; [examples, 1] for scores.
+      label_B: as for `cross_entropy`; or scores, floats [examples].
+      smoothing: as for `cross_entropy`; scores are not smoothed.
+
+    Returns:
+      Nats, or the square of the scores' unit, per label.
+    """
+    if of_scores(label_B):
+        return jnp.square(logits_BC[..., 0] - label_B.astype(logits_BC.dtype))
+    return cross_entropy(logits_BC, label_B, smoothing)
+
+
+def of_scores(label: jax.Array) -> bool:
+    """Whether labels are numbers to be predicted, [B] of floats."""
+    return label.ndim == 1 and bool(jnp.issubdtype(label.dtype, jnp.floating))
+
+
 def of_shares(label: jax.Array) -> bool:
     """Whether labels are shares of classes, [B, C] of floats, as after mixup."""
-    return bool(jnp.issubdtype(label.dtype, jnp.floating))
+    return label.ndim > 1 and bool(jnp.issubdtype(label.dtype, jnp.floating))
 
 
 def of_tokens(label: jax.Array) -> bool:
@@ -85,6 +106,27 @@ def shares(label_K: jax.Array, axis: str | None = None) -> jax.Array:
 def correct(logits_BC: jax.Array, label_B: jax.Array) -> jax.Array:
     """Whether the highest logit is the label's, [examples] of bool."""
     return jnp.argmax(logits_BC, axis=-1) == label_B
+
+
+def score_and_loss(logits_NC: np.ndarray, label_N: np.ndarray) -> tuple[float, float]:
+    """How good predictions already on the host are, higher being better, and their mean loss.
+
+    Args:
+      logits_NC: [examples, classes], [examples, tokens, classes], or [examples, 1] for scores.
+      label_N: classes as for `accuracy_and_loss`, or floating-point scores [examples].
+
+    Returns:
+      Accuracy and nats per label; or for scores the share of their variance that is explained, R², which is 1 at best
+      and negative for what is worse than their mean, and the mean squared error.
+
+    Raises:
+      ValueError: no token has a label.
+    """
+    if label_N.dtype.kind != "f":
+        return accuracy_and_loss(logits_NC, label_N)
+    error = float(np.mean(np.square(logits_NC[:, 0].astype(np.float64) - label_N)))
+    variance = float(np.var(label_N.astype(np.float64)))
+    return (1.0 - error / variance if variance else 0.0), error
 
 
 def accuracy_and_loss(logits_NC: np.ndarray, label_N: np.ndarray) -> tuple[float, float]:

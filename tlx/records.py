@@ -8,7 +8,7 @@ from typing import Any
 from tlx import atomic
 from tlx.errors import FileError, RecordError
 
-FORMAT = 1
+FORMAT = 2
 
 
 def content_id(identity: Mapping[str, Any]) -> str:
@@ -125,4 +125,6 @@ def _known(path: Path, content: Any) -> dict[str, Any]:
         raise RecordError(path, "does not say which format it has, so it is not ours")
     if version > FORMAT:
         raise RecordError(path, f"has format {version}, this tlx knows formats up to {FORMAT}; update tlx")
+    if version < FORMAT:
+        raise RecordError(path, f"has format {version}, this tlx knows format {FORMAT}; run the study in a new folder")
     return content

@@ -13,7 +13,7 @@ from tlx.adapt.adapted import Adapted
 from tlx.adapt.hooks import Moment
 from tlx.adapt.passing import cast
 from tlx.data.ops.pipeline import NO_OPS, Pipeline
-from tlx.losses import cross_entropy, mean_scored, of_tokens, shares
+from tlx.losses import loss_of, mean_scored, of_tokens, shares
 from tlx.models.conv import looped
 from tlx.optim import Optimizer, make_optimizer, make_schedule, set_hyper
 from tlx.partition import combine, trainable_labels
@@ -111,7 +111,7 @@ def train_step(
       state: before the step.
       frozen: the leaves that do not move.
       batch: `input` [B, ...] for stage `task.first`, and `label`: classes [B], shares of them [B, C] as after mixup,
-        or [B, T] where tokens have labels.
+        scores [B] of floats, or [B, T] where tokens have labels.
       axis: name of the device axis to average over under `pmap`, or None.
 
     Returns:
@@ -199,10 +199,10 @@ def _loss(
     penalties = [(method.penalty, own) for method, own in adapted.parts if method.penalty]
     if not penalties:
         logits_BC, stats = adapted.apply(variables, batch["input"], first=task.first, **settings)
-        return mean_scored(cross_entropy(logits_BC, batch["label"], hyper.label_smoothing), batch["label"]), stats
+        return mean_scored(loss_of(logits_BC, batch["label"], hyper.label_smoothing), batch["label"]), stats
     features, stats = adapted.apply(variables, batch["input"], first=task.first, last=head, **settings)
     logits_BC, _ = adapted.apply(variables, features, first=head, **settings)
-    loss = mean_scored(cross_entropy(logits_BC, batch["label"], hyper.label_smoothing), batch["label"])
+    loss = mean_scored(loss_of(logits_BC, batch["label"], hyper.label_smoothing), batch["label"])
     labels = adapted.labels(task.phase)
     moment = Moment(adapted.model, variables, labels, batch, task.first, cast(features, "float32"), logits_BC)
     for penalty, own in penalties:

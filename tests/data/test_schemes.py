@@ -32,7 +32,7 @@ def test_parts(name: str, parts: tuple[str, str, dict[str, str]]) -> None:
         ("table:a.csv?lable=x", "there is no option 'lable' (did you mean 'label'?)"),
         ("table:a.csv?label", "expected OPTION=COLUMN after the question mark, got 'label'"),
         ("table:a.csv?", "expected OPTION=COLUMN after the question mark, got ''"),
-        ("table:a.csv?label=", "option 'label' is empty"),
+        ("table:a.csv?text=", "option 'text' is empty"),
         ("table:a.csv?text=a&text=b", "option 'text' stands here twice"),
         ("table:a.csv?label=a&target=b", "expected either a label or a score, got both"),
     ],

@@ -157,3 +157,16 @@ def test_a_length_without_room_for_words(folder: Path, length: int) -> None:
     with pytest.raises(ConfigError, match=rf"^length: expected more than the 2 tokens that .*, got {length}$"):
         load_tokenizer(folder, length)
     assert load_tokenizer(folder, 3)(["the film"]).tolist() == [[CLS, IDS["the"], SEP]]
+
+
+def test_what_special_tokens_are(tmp_path: Path) -> None:
+    found = load_tokenizer(write_tokenizer(tmp_path), 8)
+    assert (found.mask, found.special, found.end) == (4, (0, 1, 2, 3, 4), None)
+
+
+def test_whole_texts_are_neither_cut_nor_filled_up(tmp_path: Path) -> None:
+    found = load_tokenizer(write_tokenizer(tmp_path), 4)
+    long, short = found.whole(["the film was so lovely", "the"])
+    assert (len(long), len(short)) == (7, 3)
+    # Nothing of it has changed what it does to others.
+    assert found(["the film was so lovely"]).shape == (1, 4)

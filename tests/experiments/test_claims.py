@@ -35,7 +35,7 @@ def record(entry: str, budget: int, seed: int, correct: int, source: str = "mnis
         "config": {"model": {}, "recipe": {}},
         "data": {**data, "subset": {"digest": f"{budget}-{seed}", "examples": budget}},
         "trials": [{"lr": 0.1}],
-        "result": {"test_accuracy": correct / 400, "test_examples": 400},
+        "result": {"metric": "accuracy", "test_score": correct / 400, "test_examples": 400},
         "cost": {
             "trainable_params": 1,
             "total_params": 2,
@@ -163,7 +163,7 @@ def test_one_failed_claim_fails_all_and_each_has_its_line(
 def test_diverged_seeds_are_mentioned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     records = grid()
     lost = next(one for one in records if one["cell"]["entry"] == "lora" and one["cell"]["budget"] == 20)
-    lost.update(status="diverged", result={"test_accuracy": None, "test_examples": 400})
+    lost.update(status="diverged", result={"metric": "accuracy", "test_score": None, "test_examples": 400})
     assert run(write_claims(tmp_path / "one", GAIN), write_study(tmp_path / "work", records)) == 0
     assert "(1 diverged)" in capsys.readouterr().out
 

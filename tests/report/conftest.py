@@ -51,7 +51,7 @@ def make_record(
         return {"split": f"{name}[:{examples}]", "examples": examples, "digest": _hex(target, name)}
 
     record: Record = {
-        "format": 1,
+        "format": 2,
         "id": _hex(cell)[:16],
         "digest": _hex(cell, correct),
         "study": "quickstart",
@@ -69,14 +69,15 @@ def make_record(
             },
         },
         "trials": [
-            {"lr": 0.001, "status": "ok", "val_accuracy": 0.81, "val_loss": 0.6},
-            {"lr": 0.01, "status": "diverged", "val_accuracy": None, "val_loss": None},
+            {"lr": 0.001, "status": "ok", "val_score": 0.81, "val_loss": 0.6},
+            {"lr": 0.01, "status": "diverged", "val_score": None, "val_loss": None},
         ],
-        "selected": {"lr": 0.001, "by": "mean validation accuracy over seeds"},
+        "selected": {"lr": 0.001, "by": "mean validation score over seeds"},
         "result": {
-            "test_accuracy": correct / 400,
+            "metric": "accuracy",
+            "test_score": correct / 400,
             "test_loss": 0.7,
-            "val_accuracy": 0.81,
+            "val_score": 0.81,
             "test_examples": 400,
             "test_correct": correct,
         },
@@ -106,7 +107,7 @@ def diverge(record: Record) -> Record:
     """The same cell, diverged."""
     lost = copy.deepcopy(record)
     lost["status"] = "diverged"
-    lost["result"] = {**dict.fromkeys(lost["result"]), "test_examples": 400}
+    lost["result"] = {**dict.fromkeys(lost["result"]), "test_examples": 400, "metric": "accuracy"}
     return lost
 
 
@@ -116,7 +117,7 @@ def make_study(records: Sequence[Record], lost: Sequence[Record] = (), **manifes
     return Study(
         records=list(records),
         manifest={
-            "format": 1,
+            "format": 2,
             "study": "quickstart",
             "cells": cells,
             "command": "tlx run configs/quickstart.py",

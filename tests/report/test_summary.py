@@ -17,9 +17,9 @@ def by_hand(make: SimpleNamespace) -> list[dict[str, Any]]:
 def test_numbers_by_hand(make: SimpleNamespace) -> None:
     study = make.study(by_hand(make))
     scratch, lora = summarise(study.records, study.manifest, study.timings)
-    assert (scratch.arm, scratch.gain, scratch.accuracy.mean) == ("scratch", None, pytest.approx(0.55))
+    assert (scratch.arm, scratch.gain, scratch.score.mean) == ("scratch", None, pytest.approx(0.55))
     # accuracies 0.70, 0.75, 0.85; gains 0.20, 0.20, 0.25 with s = 0.05 / sqrt(3), t(0.975, 2) = 4.3027
-    assert lora.accuracy.mean == pytest.approx(23 / 30)
+    assert lora.score.mean == pytest.approx(23 / 30)
     assert lora.gain is not None and lora.gain.mean == pytest.approx(0.65 / 3)
     assert lora.gain.high - lora.gain.mean == pytest.approx(4.3027 * 0.05 / 3, abs=1e-5)
     assert lora.trainable_share == pytest.approx(0.01)
@@ -40,7 +40,7 @@ def test_missing_partners_are_never_averaged_over(make: SimpleNamespace) -> None
     study = make.study(records[1:], lost=records[:1])
     scratch, lora = summarise(study.records, study.manifest, study.timings)
     assert (scratch.seeds_done, scratch.seeds_expected) == (2, 3)
-    assert (lora.seeds_done, lora.accuracy.n) == (3, 3)
+    assert (lora.seeds_done, lora.score.n) == (3, 3)
     assert lora.gain is not None and (lora.gain.n, lora.gain.kind) == (2, "none")
     assert lora.gain.mean == pytest.approx(0.225)
 
@@ -51,7 +51,7 @@ def test_diverged_seeds_are_counted_and_left_out(make: SimpleNamespace) -> None:
     study = make.study(records)
     _, lora = summarise(study.records, study.manifest, study.timings)
     assert (lora.seeds_done, lora.seeds_expected, lora.diverged) == (2, 3, 1)
-    assert lora.accuracy.mean == pytest.approx(0.8)
+    assert lora.score.mean == pytest.approx(0.8)
     assert lora.gain is not None and lora.gain.n == 2
     assert lora.step_flops == 1.2e8
 
@@ -60,7 +60,7 @@ def test_nothing_done_yet(make: SimpleNamespace) -> None:
     study = make.study([], lost=by_hand(make))
     rows = summarise([], study.manifest, {})
     assert [row.entry for row in rows] == ["scratch", "lora"]
-    assert all(row.accuracy.n == 0 and row.seeds_expected == 3 for row in rows)
+    assert all(row.score.n == 0 and row.seeds_expected == 3 for row in rows)
     assert rows[1].trainable_share is rows[1].wall_s is rows[1].step_flops is None
 
 

@@ -187,7 +187,7 @@ def test_a_combination_is_what_is_kept_and_scored(finished: Finished) -> None:
     kept, record = finished.kept("mean", 0), finished.record("mean", 0)
     logits_NC = predictor(kept.adapted)(kept.variables, data.input_N)
     accuracy = float(np.mean(np.argmax(logits_NC, axis=1) == data.label_N))
-    assert record["result"]["val_accuracy"] == pytest.approx(accuracy)
+    assert record["result"]["val_score"] == pytest.approx(accuracy)
     # Its trials are the runs themselves.
     for name, trial in zip(("low", "high"), record["trials"], strict=True):
         assert trial["val_loss"] == pytest.approx(finished.record(name, 0)["trials"][0]["val_loss"], abs=1e-5)
@@ -206,7 +206,7 @@ def test_what_a_method_that_combines_is_handed(finished: Finished) -> None:
         for name, tuned in zip(("low", "high"), candidates.tuned, strict=True):
             for path, leaf in finished.leaves(name, seed).items():
                 np.testing.assert_allclose(tree.flatten(tuned)[path], leaf, atol=1e-6)
-        assert list(candidates.accuracy) == [trial["val_accuracy"] for trial in record["trials"]]
+        assert list(candidates.accuracy) == [trial["val_score"] for trial in record["trials"]]
         assert (LOW, HIGH)[candidates.chosen] == record["selected"]["lr"]
         assert again == candidates.accuracy[candidates.chosen]
     keys = {bytes(np.asarray(jax.random.key_data(candidates.key))) for candidates, _ in HANDED}

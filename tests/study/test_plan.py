@@ -166,3 +166,13 @@ def test_images_are_brought_to_a_size_on_the_host(make_study: Make, data_dir: Pa
     grid = laid_out(make_study, data_dir, "--config.preprocess.resize=(18,20)", "--config.preprocess.crop=(14,14)")
     assert grid.targets["digits"].train.input_N.shape[1:] == (14, 14, 1)
     assert {unit.task.adapted.model.input_shape for unit in grid.units} == {(14, 14, 1)}
+
+
+def test_no_two_units_have_one_name(make_study: Make, data_dir: Path) -> None:
+    study = make_study()
+    again = dataclasses.replace(study.sources[0], name="again", seed=7)
+    units = lay_out(
+        dataclasses.replace(study, sources=(*study.sources, again)), Folders(data_dir / "nowhere", data_dir), Silent()
+    ).units
+    assert len({unit.name for unit in units}) == len(units)
+    assert {"full: mnist → digits, 20 labels", "full: again → digits, 20 labels"} <= {unit.name for unit in units}

@@ -79,7 +79,7 @@ def test_the_learning_rate_is_the_best_on_validation_over_the_seeds(finished: Fi
     for entry in ("scratch", "probe", "lora"):
         both = [finished.of(entry, 40, seed) for seed in (0, 1)]
         means = {
-            trials[0]["lr"]: np.mean([trial["val_accuracy"] for trial in trials])
+            trials[0]["lr"]: np.mean([trial["val_score"] for trial in trials])
             for trials in zip(*(record["trials"] for record in both), strict=True)
         }
         chosen = both[0]["selected"]["lr"]
@@ -143,8 +143,7 @@ def test_the_report_pairs_what_was_run(finished: Finished) -> None:
     rows = summarise(finished.records, Records(finished.work).manifest(), {})
     full = next(row for row in rows if (row.entry, row.budget) == ("full", 20))
     gains = [
-        finished.of("full", 20, seed)["result"]["test_accuracy"]
-        - finished.of("scratch", 20, seed)["result"]["test_accuracy"]
+        finished.of("full", 20, seed)["result"]["test_score"] - finished.of("scratch", 20, seed)["result"]["test_score"]
         for seed in (0, 1)
     ]
     assert full.gain is not None

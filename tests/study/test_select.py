@@ -29,6 +29,6 @@ def test_a_diverged_trial_counts_as_nothing_right() -> None:
 def test_validate_scores_or_says_diverged() -> None:
     logits_NC = np.array([[2.0, 0.0], [0.0, 0.0]], np.float32)
     result = validate(3, 0.1, False, logits_NC, np.array([0, 1]))
-    assert result.accuracy == 0.5
+    assert result.score == 0.5
     assert result.loss == pytest.approx((np.log1p(np.exp(-2.0)) + np.log(2.0)) / 2)
     assert validate(3, 0.1, True, logits_NC, np.array([0, 1])) == Validation(3, 0.1, None, None)

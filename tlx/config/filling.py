@@ -12,7 +12,6 @@ from tlx.data.ops.pipeline import make_pipeline
 from tlx.data.ops.registry import OPS
 from tlx.errors import ConfigError, FileError, suggest
 from tlx.fields import Fields, check_fields
-from tlx.models.registry import Model
 from tlx.study.weights import open_weights
 
 
@@ -60,25 +59,30 @@ def complete_model(given: Mapping[str, Any]) -> dict[str, Any]:
     """The model's block; what it leaves out is taken from a source's checkpoint, which describes itself."""
     block = dict(_block("config.model", given.get("model", {})))
     sources = _block("config.sources", given.get("sources", {}))
-    paths = {name: source.get("checkpoint", "") for name, source in sources.items() if isinstance(source, dict)}
-    found = {name: _described(name, path) for name, path in paths.items() if path and isinstance(path, str)}
-    for name, model in found.items():
-        first, other = next(iter(found.items()))
-        if (model.name, model.settings) != (other.name, other.settings):
-            raise ConfigError(f"config.sources.{name}.checkpoint", f"holds another architecture than that of {first}")
-        if block.get("name", model.name) != model.name:
-            where = f"config.sources.{name}.checkpoint"
-            raise ConfigError("config.model.name", f"{block['name']!r}, but {where} holds a {model.name!r}")
-        block = {"name": model.name, **dict(model.settings), **block}
+    blocks = {name: source for name, source in sources.items() if isinstance(source, dict)}
+    paths = {
+        f"config.sources.{name}.{field}": source.get(field, "")
+        for name, source in blocks.items()
+        for field in ("checkpoint", "start")
+    }
+    found = {where: _described(where, path) for where, path in paths.items() if path and isinstance(path, str)}
+    for where, (kind, settings) in found.items():
+        first, others = next(iter(found.items()))
+        if (kind, settings) != others:
+            raise ConfigError(where, f"holds another architecture than that of {first}")
+        if block.get("name", kind) != kind:
+            raise ConfigError("config.model.name", f"{block['name']!r}, but {where} holds a {kind!r}")
+        block = {"name": kind, **settings, **block}
     return block
 
 
-def _described(source: str, path: str) -> Model:
-    """The model that a source's checkpoint describes."""
+def _described(where: str, path: str) -> tuple[str, dict[str, Any]]:
+    """The model that a source's checkpoint describes, with a head for classes."""
     try:
-        return open_weights(path).model
+        model = open_weights(path).model
     except FileError as error:
-        raise ConfigError(f"config.sources.{source}.checkpoint", " ".join(str(error).split())) from None
+        raise ConfigError(where, " ".join(str(error).split())) from None
+    return model.name, model.kind.for_classes(dict(model.settings))
 
 
 def _preprocess(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -33,11 +33,12 @@ def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
     kinds = [pair for pair in pairs if re.fullmatch(r"config\.(model|adapt\..+\.method)\.name", pair[0])]
     config = _read(spec)
     # A checkpoint decides what the model is, so it too is set before the rest is filled in.
-    checkpoints = [pair for pair in pairs if re.fullmatch(r"config\.sources\.[^.]+\.checkpoint", pair[0])]
+    checkpoints = [pair for pair in pairs if re.fullmatch(r"config\.sources\.[^.]+\.(checkpoint|start)", pair[0])]
     for path, text in checkpoints:
-        block, name = lookup(config, path.removesuffix(".checkpoint"))
+        source, _, field = path.rpartition(".")
+        block, name = lookup(config, source)
         if isinstance(block[name], ConfigDict):
-            block[name].checkpoint = text
+            block[name][field] = text
     config.model = complete_model(config.to_dict())
     for path, text in kinds:
         config = swap_kind(config, path, text)

@@ -6,8 +6,9 @@ from dataclasses import replace
 from tlx.adapt.adapted import STATS
 from tlx.adapt.registry import METHODS
 from tlx.fields import Field, Fields
-from tlx.models.registry import MODELS
+from tlx.models.registry import CLASSIFY, MODELS, OBJECTIVES
 from tlx.optim import SCHEDULES
+from tlx.study.spec import LABEL, PREDICTED
 
 SCRATCH_RATES = (1e-4, 1e-3, 1e-2)
 _RATE = Field(1e-3, "peak learning rate", low=1e-12, high=1e6)
@@ -55,6 +56,11 @@ SOURCE: Fields = {
     "test": Field("test", "split to score the source model on"),
     "classes": Field("", "which are kept: a or b for a random half, a:SEED, or names with commas, ! for all others"),
     "feed": Field("resident", "where examples are while they are trained on", choices=("resident", "streamed")),
+    "start": Field("", "folder or file of weights that the pre-training starts from; empty for random ones"),
+    "objective": Field(CLASSIFY, "what it learns: classes, hidden tokens, or the next token", choices=OBJECTIVES),
+    "also": Field((), "data sets mixed with it, at the same splits", each=Field("", "a data set"), may_be_empty=True),
+    "weights": Field((), "share of each data set in a batch, dataset's first; () for their sizes", may_be_empty=True),
+    "pack": Field(False, "whether texts follow one another in full rows; for objectives of tokens"),
     "lr": _RATE,
     "seed": Field(0, "of the initial weights and the batch order", low=0, high=2**31 - 1),
     **RECIPE,
@@ -64,6 +70,7 @@ TARGET: Fields = {
     "train": Field("train[:85%]", "split the labels are drawn from, in TFDS syntax"),
     "validation": Field("train[85%:]", "split the learning rate is chosen on"),
     "test": Field("test", "split that is scored once"),
+    "predict": Field(LABEL, "its classes, or its scores by the squared error and R²", choices=PREDICTED),
     "classes": Field("", "which are kept: a or b for a random half, a:SEED, or names with commas, ! for all others"),
     "fold": Field("", "I/K: the learning rate is chosen on the I-th of K folds of train; empty: on validation"),
     "corruption": Field("", "of the test images, NAME:SEVERITY with a severity from 1 to 5; empty for none"),

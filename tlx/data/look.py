@@ -31,10 +31,11 @@ class Examples:
         self.name, self.split = name, split
         self._source = open_split(name, split, data_dir)
         features = self._source.dataset_info.features
-        target = "label" if "label" in features else "score"
+        target = next((role for role in ("label", "score") if role in features), "")
         self._decode = Decoder(name, features, Fit(), target)
         self.is_text = self._decode.is_text
         self._names: Sequence[str] = getattr(features["label"], "names", ()) if target == "label" else ()
+        self._has_labels = bool(target)
 
     def __len__(self) -> int:
         """How many there are."""
@@ -85,6 +86,8 @@ class Examples:
                     start = i
 
     def _words(self, label: Any) -> str:
+        if not self._has_labels:
+            return "no label"
         if isinstance(label, float):
             return f"{label:.2f}"
         return str(self._names[label]) if self._names else str(label)

@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from tlx.data.text import Tokenizer
 from tlx.errors import FileError
 
 _AT_ONCE = 256
-Table = Callable[[int, int], np.ndarray]
+Table = Callable[[int, int], Sequence[np.ndarray] | np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class OnDisk:
       source: from `open_split`.
       reading: what `pipeline.stream` is told besides.
       input_shape: of one input.
-      num_classes: how many classes there are.
+      num_classes: how many classes there are, 0 without labels.
       digest: what `pipeline.Arrays` would have.
       tokenizer: digest of what made ids of the texts, empty for images.
     """
@@ -49,9 +49,8 @@ class OnDisk:
         """How many examples there are."""
         return len(self.source)
 
-    def head(self, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """The first inputs and labels."""
-        positions = np.arange(min(count, len(self)))
+    def at(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The inputs and labels at some positions."""
         (batch,) = stream(self.source, lambda step: positions, 0, 1, **self.reading)
         return batch["input"], batch["label"]
 
@@ -59,7 +58,7 @@ class OnDisk:
         """The batches of a run, read ahead of their use from one call to the next.
 
         Args:
-          table: `(start, stop)` to positions [steps, batch].
+          table: `(start, stop)` to the positions of each step's examples.
           steps: of the whole run.
 
         Returns:
@@ -78,7 +77,9 @@ class OnDisk:
         return between
 
 
-def open_on_disk(name: str, split: str, data_dir: Path | str, tokenize: Tokenizer | None = None, **fit: Any) -> OnDisk:
+def open_on_disk(
+    name: str, split: str, data_dir: Path | str, tokenize: Tokenizer | None = None, target: str = "label", **fit: Any
+) -> OnDisk:
     """A split, not read but for its digest, which is kept for the next time.
 
     Args:
@@ -86,16 +87,17 @@ def open_on_disk(name: str, split: str, data_dir: Path | str, tokenize: Tokenize
       split: in TFDS's notation.
       data_dir: where it was prepared; digests are kept there, in `digests`.
       tokenize: makes token ids of texts; not used for images.
+      target: `label`, or empty for none: labels are then 0.
       fit: `resize` and `crop`, as for `pipeline.load_arrays`.
 
     Raises:
       TlxError: the data set or split is unknown, or of texts and there is no tokenizer.
       FileError: it is not prepared, or an example is damaged.
     """
-    source, reading = open_split(name, split, data_dir), {"tokenize": tokenize, **fit}
+    source, reading = open_split(name, split, data_dir), {"tokenize": tokenize, "target": target, **fit}
     features = source.dataset_info.features
     made_by = tokenize.digest if tokenize and "text" in features else ""
-    stamp = [made_by, tokenize.length if tokenize and made_by else 0, *(repr(fit[key]) for key in sorted(fit))]
+    stamp = [made_by, tokenize.length if tokenize and made_by else 0, target, *(repr(fit[key]) for key in sorted(fit))]
     for file, begin, end in spans(name, split, data_dir):
         about = os.stat(file)
         stamp.append([os.path.basename(file), about.st_size, about.st_mtime_ns, begin, end])
@@ -105,7 +107,7 @@ def open_on_disk(name: str, split: str, data_dir: Path | str, tokenize: Tokenize
         facts = _facts(source, reading)
         atomic.write_json(kept, facts)
     shape = tuple(int(size) for size in facts["input_shape"])
-    classes = int(features["label"].num_classes)
+    classes = int(features["label"].num_classes) if target else 0
     return OnDisk(name, split, source, reading, shape, classes, facts["digest"], made_by)
 
 

@@ -50,9 +50,9 @@ class Arrays:
         """How many examples there are."""
         return len(self.label_N)
 
-    def head(self, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """The first inputs and labels."""
-        return self.input_N[:count], self.label_N[:count]
+    def at(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The inputs and labels at some positions."""
+        return self.input_N[positions], self.label_N[positions]
 
 
 def taken(arrays: Arrays, positions: np.ndarray) -> Arrays:
@@ -84,7 +84,7 @@ def load_arrays(
       tokenize: makes token ids of texts; not used for images.
       resize: rows and columns every image gets, or the length of its shorter side; not used for texts.
       crop: rows and columns cut out of the middle afterwards.
-      target: `label`, or `score` for float32 scores in place of classes.
+      target: `label`, `score` for float32 scores in place of classes, or empty for neither: labels are then 0.
 
     Returns:
       The decoded examples, in the order in which they are stored.
@@ -134,7 +134,7 @@ def stream(
       tokenize: makes token ids of texts; not used for images.
       resize: rows and columns every image gets, or the length of its shorter side; not used for texts.
       crop: rows and columns cut out of the middle afterwards.
-      target: `label`, or `score` for float32 scores in place of classes.
+      target: `label`, `score` for float32 scores in place of classes, or empty for neither: labels are then 0.
 
     Yields:
       {'input': uint8 [B, H, W, C] or int32 [B, T], 'label': int32 [B] or float32 [B]} of each step in turn.
@@ -146,7 +146,7 @@ def stream(
     features = source.dataset_info.features
     if tokenize is None and "text" in features:
         raise TlxError(f"dataset {_name(source)} is of texts, which need a tokenizer")
-    if target not in ("label", "score") or target not in features:
+    if target and (target not in ("label", "score") or target not in features):
         raise TlxError(f"dataset {_name(source)} has no {target}{suggest(target, {'label', 'score'} & set(features))}")
     if start >= stop:
         return

@@ -36,7 +36,8 @@ def parse(name: str) -> Address:
     """Take a name apart: `digits`, `tfds:cifar100`, `table:reviews.csv?text=body&label=stars`.
 
     Args:
-      name: as the user wrote it; in an option's value, `%26` is an ampersand, as in a URL.
+      name: as the user wrote it; in an option's value, `%26` is an ampersand, as in a URL. Of a table, `label=` with
+        nothing after it says that its texts have none.
 
     Returns:
       Its parts.
@@ -60,8 +61,9 @@ def parse(name: str) -> Address:
     for option, value in pairs:
         if option not in OPTIONS[scheme]:
             raise TlxError(f"dataset {name!r}: there is no option {option!r}{suggest(option, OPTIONS[scheme])}")
-        if option in options or not value:
-            raise TlxError(f"dataset {name!r}: option {option!r} {'is empty' if not value else 'stands here twice'}")
+        is_empty = not value and (scheme, option) != ("table", "label")
+        if option in options or is_empty:
+            raise TlxError(f"dataset {name!r}: option {option!r} {'is empty' if is_empty else 'stands here twice'}")
         options[option] = value
     if "label" in options and ("target" in options or "score" in options):
         raise TlxError(f"dataset {name!r}: expected either a label or a score, got both")

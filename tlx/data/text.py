@@ -16,6 +16,7 @@ from tlx.errors import ConfigError, FileError
 _FILES = ("tokenizer.json", "vocab.txt")
 # What fills up a sentence where no file says it.
 _USUAL_PADS = ("[PAD]", "<pad>")
+_USUAL_MASKS, _USUAL_ENDS = ("[MASK]", "<mask>"), ("<|endoftext|>", "</s>")
 # Role, in the words of `tokenizer_config.json`, to the token that plays it in BERT.
 _SPECIAL = {f"{name}_token": f"[{name.upper()}]" for name in ("unk", "sep", "pad", "cls", "mask")}
 _LONGEST_WORD = 100  # characters; a longer one is unknown, as in BERT's own code
@@ -32,6 +33,9 @@ class Tokenizer:
       pad: id that fills up short sentences.
       digest: SHA-256 of the vocabulary, the rules and the padding id, in hex; not of the length.
       encoder: cuts sentences to the length, and fills none up.
+      mask: id of the token that hides another, or None.
+      special: ids that stand for no part of a text, in order.
+      end: id that ends a text where the rules themselves add nothing to it, or None.
     """
 
     path: Path
@@ -40,6 +44,9 @@ class Tokenizer:
     pad: int
     digest: str
     encoder: Any
+    mask: int | None = None
+    special: tuple[int, ...] = ()
+    end: int | None = None
 
     def __call__(self, texts: Sequence[str | tuple[str, str]]) -> np.ndarray:
         """Token ids, those of the sentence's beginning and end among them.
@@ -54,6 +61,19 @@ class Tokenizer:
         for row_T, encoded in zip(id_NT, self.encoder.encode_batch_fast(list(texts)), strict=True):
             row_T[: len(encoded.ids)] = encoded.ids
         return id_NT
+
+    def whole(self, texts: Sequence[str | tuple[str, str]]) -> list[list[int]]:
+        """Token ids of texts, neither cut nor filled up.
+
+        Args:
+          texts: sentences, or pairs of sentences.
+
+        Returns:
+          As many lists, with those ids in them that the rules put at the beginning and the end.
+        """
+        uncut = tokenizers.Tokenizer.from_str(self.encoder.to_str())
+        uncut.no_truncation()
+        return [list(encoded.ids) for encoded in uncut.encode_batch_fast(list(texts))]
 
 
 def load_tokenizer(path: Path | str, length: int) -> Tokenizer:
@@ -82,7 +102,17 @@ def load_tokenizer(path: Path | str, length: int) -> Tokenizer:
     encoder.no_padding()
     encoder.enable_truncation(length)
     vocab = max(encoder.get_vocab(with_added_tokens=True).values()) + 1
-    return Tokenizer(file, length, vocab, pad, atomic.digest_json({"rules": rules, "pad": pad}), encoder)
+    return Tokenizer(
+        file,
+        length,
+        vocab,
+        pad,
+        atomic.digest_json({"rules": rules, "pad": pad}),
+        encoder,
+        mask=_role(encoder, beside.values(), "mask_token", _USUAL_MASKS),
+        special=tuple(sorted(id for id, token in encoder.get_added_tokens_decoder().items() if token.special)),
+        end=None if own else _role(encoder, beside.values(), "eos_token", _USUAL_ENDS),
+    )
 
 
 def _file_at(path: Path) -> Path:
@@ -176,6 +206,13 @@ def _pad(file: Path, encoder: Any, configs: Any) -> int:
     if (pad := encoder.token_to_id(token)) is None:
         raise FileError(file, f"has no token {token!r}, which is said to fill up short sentences")
     return int(pad)
+
+
+def _role(encoder: Any, configs: Any, role: str, usual: Sequence[str]) -> int | None:
+    """The id of the token that plays a role, as a file says or as is usual."""
+    named = [_content(config.get(role)) for config in configs]
+    ids = (encoder.token_to_id(token) for token in (*named, *usual) if token is not None)
+    return next((int(found) for found in ids if found is not None), None)
 
 
 def _first_line(error: Exception) -> str:

@@ -1,7 +1,7 @@
 """Models by name: the one way from a config's text to a module."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import flax.linen as nn
@@ -13,6 +13,9 @@ from tlx.models import bert, bit, clip_text, clip_vision, decoder, efficientnet,
 from tlx.models.inputs import IMAGE, TOKENS
 
 Settings = dict[str, Any]
+
+# What a model is trained to do: to tell classes apart, to guess hidden tokens, or to guess the next one.
+CLASSIFY, MASKED_LM, CAUSAL_LM = OBJECTIVES = ("classify", "masked_lm", "causal_lm")
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class Kind:
         words that is also the last layer; they are needed above every cut.
       folds: whether what a method adds to a layer's output can be folded into the layer's leaves; not where kernels
         are standardised, which undoes it.
+      objectives: what it can be trained to do besides telling classes apart, and the settings it then has.
     """
 
     module: Callable[..., nn.Module]
@@ -42,6 +46,12 @@ class Kind:
     class_tokens: Callable[[Settings], int] = lambda settings: 0
     shared: Callable[[Settings], tuple[str, ...]] = lambda settings: ()
     folds: bool = True
+    objectives: Mapping[str, Settings] = field(default_factory=dict)
+
+    def for_classes(self, settings: Settings) -> Settings:
+        """The settings, with a head for classes where theirs is for tokens."""
+        of_tokens = {changed["head"] for changed in self.objectives.values()}
+        return {**settings, "head": "classify"} if settings.get("head") in of_tokens else settings
 
 
 MODELS: dict[str, Kind] = {
@@ -54,6 +64,7 @@ MODELS: dict[str, Kind] = {
         takes=TOKENS,
         class_tokens=lambda settings: 1,
         shared=bert.shared,
+        objectives={MASKED_LM: {"head": "mlm", "normalise": False}},
     ),
     "decoder": Kind(
         decoder.module,
@@ -62,6 +73,7 @@ MODELS: dict[str, Kind] = {
         decoder.targets,
         takes=TOKENS,
         shared=decoder.shared,
+        objectives={CAUSAL_LM: {"head": "lm"}},
     ),
     "clip_vision": Kind(
         clip_vision.ClipVision,

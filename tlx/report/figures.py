@@ -32,7 +32,7 @@ _Series = tuple[str, str]
 
 
 def label_curves(made: Comparison, marks: Palette | None = None, name: str = "accuracy") -> Picture:
-    """Test accuracy against the number of labels, one line for each arm and method with its interval.
+    """Test score against the number of labels, one line for each arm and method with its interval.
 
     With a single budget there is no curve: it shows one interval for each method instead.
 
@@ -41,15 +41,16 @@ def label_curves(made: Comparison, marks: Palette | None = None, name: str = "ac
       marks: of the whole study; by default those of this comparison.
       name: file name without suffix.
     """
-    rows = [(row, row.accuracy) for row in made.rows if row.accuracy.n]
+    rows = [(row, row.score) for row in made.rows if row.score.n]
     marks = marks or palette(made.rows)
-    title = f"Accuracy on {shorten(made.target)}"
+    what = wording.metric(made.rows)
+    title = f"{wording.capital(what)} on {shorten(made.target)}"
     small = _subtitle(made, rows)
-    alt = f"Test accuracy on {made.target} against labels for {_said(rows)}."
+    alt = f"Test {what} on {made.target} against labels for {_said(rows)}."
     if len({row.budget for row, _ in rows}) > 1:
         return Picture(name, alt, *_curves([row for row, _ in rows], marks, name, title, small))
     title += f" with {wording.labels(rows[0][0].budget)}" if rows else ""
-    return Picture(name, alt, *strips(rows, marks, name, Words(title, small, "test accuracy (%)"), draw_dot))
+    return Picture(name, alt, *strips(rows, marks, name, Words(title, small, f"test {what} (%)"), draw_dot))
 
 
 def gain_bars(made: Comparison, marks: Palette | None = None, name: str = "gain") -> Picture:
@@ -84,15 +85,16 @@ def _curves(rows: Sequence[Row], marks: Palette, name: str, title: str, small: s
         for key, found in series.items():
             _curve(axes, found, marks[key])
         _scale(axes, sorted({row.budget for row in rows}))
-        ends = {key: (found[-1].budget, 100 * found[-1].accuracy.mean) for key, found in series.items()}
+        axes.set_ylabel(f"test {wording.metric(rows)} (%)")
+        ends = {key: (found[-1].budget, 100 * found[-1].score.mean) for key, found in series.items()}
         _name_curves(figure, axes, ends, names, marks)
         return svg_and_png(figure, name)
 
 
 def _curve(axes: Axes, rows: Sequence[Row], mark: Mark) -> None:
-    ends = np.array([(row.accuracy.low, row.accuracy.high) for row in rows])
+    ends = np.array([(row.score.low, row.score.high) for row in rows])
     low, high = np.clip(100 * ends, 0, 100).T
-    x, y = [row.budget for row in rows], [100 * row.accuracy.mean for row in rows]
+    x, y = [row.budget for row in rows], [100 * row.score.mean for row in rows]
     axes.fill_between(x, low, high, color=mark.colour, alpha=0.13, linewidth=0)
     axes.plot(x, y, color=mark.colour, marker=mark.marker, markersize=4.5, linewidth=1.6, linestyle=mark.dash)
 
@@ -108,7 +110,6 @@ def _scale(axes: Axes, budgets: Sequence[int]) -> None:
     axes.set_xticks(shown, [str(budget) for budget in shown])
     axes.set_xticks([], minor=True)
     axes.set_xlabel("labels (log scale)")
-    axes.set_ylabel("test accuracy (%)")
     axes.grid(axis="y", color=RULE, linewidth=0.6)
 
 

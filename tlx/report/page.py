@@ -92,9 +92,10 @@ def _results(made: Comparison) -> Table:
     groups = []
     for budget in dict.fromkeys(row.budget for row in made.rows):
         rows = [row for row in made.rows if row.budget == budget]
-        lines = tuple((row.name, wording.accuracy(row.accuracy), _gain(row), wording.seeds(row)) for row in rows)
+        lines = tuple((row.name, wording.score(row.score), _gain(row), wording.seeds(row)) for row in rows)
         groups.append((wording.labels(budget), lines))
-    return Table(("Method", "Accuracy, %", "Gain, points", "Seeds"), tuple(groups))
+    head = f"{wording.capital(wording.metric(made.rows))}, %"
+    return Table(("Method", head, "Gain, points", "Seeds"), tuple(groups))
 
 
 def _gain(row: Row) -> str:

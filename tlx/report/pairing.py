@@ -21,6 +21,7 @@ _SHARED = (
     "data.test.split",
     "data.subset.digest",
     "data.subset.examples",
+    "result.metric",
     "result.test_examples",
 )
 # Settings that must be equal as a whole, their names being the model's and the optimizer's own.
@@ -41,10 +42,10 @@ class Pair:
 
     @property
     def gain(self) -> float | None:
-        """Test accuracy minus that of scratch, -1 to 1; None unless both arms have a result."""
+        """Test score minus that of scratch; None unless both arms have a result."""
         if self.scratch is None or "diverged" in (self.record["status"], self.scratch["status"]):
             return None
-        return float(self.record["result"]["test_accuracy"] - self.scratch["result"]["test_accuracy"])
+        return float(self.record["result"]["test_score"] - self.scratch["result"]["test_score"])
 
 
 def pair(records: Iterable[Record]) -> list[Pair]:

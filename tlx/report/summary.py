@@ -21,8 +21,9 @@ class Row:
       entry: name of the arm or method in the study.
       arm: `scratch`, `random-frozen` or `transfer`.
       budget: number of target labels.
-      accuracy: test accuracy over the seeds that finished, 0 to 1.
-      gain: test accuracy minus that of the paired scratch seed, -1 to 1; None for scratch itself.
+      metric: what the score is, `accuracy` or `r2`.
+      score: test accuracy or R² over the seeds that finished, at most 1.
+      gain: test score minus that of the paired scratch seed; None for scratch itself.
       trainable_params: number of parameters that are trained; None without records, as for all costs.
       trainable_share: the same as a share of all parameters, 0 to 1.
       optimizer_bytes: size of the optimizer's state.
@@ -39,7 +40,8 @@ class Row:
     entry: str
     arm: str
     budget: int
-    accuracy: Interval
+    metric: str
+    score: Interval
     gain: Interval | None
     trainable_params: float | None
     trainable_share: float | None
@@ -139,7 +141,8 @@ def _row(
         entry=entry,
         arm=arm,
         budget=budget,
-        accuracy=interval([record["result"]["test_accuracy"] for record in done]),
+        metric=next((record["result"]["metric"] for record in there), "accuracy"),
+        score=interval([record["result"]["test_score"] for record in done]),
         gain=None if arm == "scratch" else interval(differences),
         trainable_params=_mean(cost["trainable_params"] for cost in costs),
         trainable_share=_mean(cost["trainable_params"] / cost["total_params"] for cost in costs),

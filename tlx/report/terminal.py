@@ -49,7 +49,7 @@ def _table(made: Comparison) -> Table:
         pad_edge=False,
     )
     table.add_column("Method", overflow="fold")
-    table.add_column("Accuracy, %", no_wrap=True)
+    table.add_column(f"{wording.capital(wording.metric(made.rows))}, %", no_wrap=True)
     table.add_column("Gain, points [95 %]", no_wrap=True)
     for heading in ("Trained", "FLOPs", "Time", "Seeds"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -79,7 +79,7 @@ def _cells(row: Row) -> list[Text]:
         colour = "green" if row.gain.above_zero else "red"
     return [
         Text(row.name),
-        Text(wording.accuracy(row.accuracy)),
+        Text(wording.score(row.score)),
         Text(wording.marked_gain(row), style=colour),
         Text(wording.percent(row.trainable_share)),
         Text(wording.amount(row.step_flops)),

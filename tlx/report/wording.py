@@ -23,8 +23,19 @@ def percent(value: float | None) -> str:
     return f"{digits} %"
 
 
-def accuracy(value: Interval) -> str:
-    """An accuracy in percent without the sign: `80.0 ± 2.9`, or `80.0 [77.1, 82.9]` where lopsided."""
+def metric(rows: Iterable[Row]) -> str:
+    """What the scores of some rows are: `accuracy`, `R²`, or `score` for several things."""
+    names = {row.metric for row in rows}
+    return {"accuracy": "accuracy", "r2": "R²"}[names.pop()] if len(names) == 1 else "score"
+
+
+def capital(text: str) -> str:
+    """The text with a capital first."""
+    return text[:1].upper() + text[1:]
+
+
+def score(value: Interval) -> str:
+    """An accuracy or R² in percent without the sign: `80.0 ± 2.9`, or `80.0 [77.1, 82.9]` where lopsided."""
     if value.n == 0:
         return UNKNOWN
     mean = f"{100 * value.mean:.1f}"

@@ -54,7 +54,7 @@ def _examples(unit: Unit, seed: int, whose: str, context: Context) -> tuple[np.n
         assert unit.first.source is not None
         source = context.sources[unit.first.source.name]
         assert isinstance(source, SourceData)  # `check` refuses the method otherwise
-        return source.train.head(EXAMPLES)
+        return source.some(EXAMPLES)
     cell = next(cell for cell in unit.cells if cell.seed == seed)
     chosen = subset_of(cell, context)[:EXAMPLES]
     data = context.targets[unit.first.target.name].train

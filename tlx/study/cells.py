@@ -4,16 +4,23 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from tlx import records
 from tlx.data.builders import spelled
 from tlx.data.firewall import Firewall, split_facts
+from tlx.data.mixed import Parts, joined_table
 from tlx.data.on_disk import OnDisk
+from tlx.data.ops.op import Op
+from tlx.data.order import index_table
 from tlx.data.pipeline import Arrays
-from tlx.study.spec import TRANSFER, Entry, Source, Study, Target
+from tlx.study.spec import LABEL, TRANSFER, Entry, Source, Study, Target
 from tlx.study.weights import Weights
 
 # Raised when a change of tlx alters the numbers a config gives, so that old records are not mistaken for new.
-NUMERICS = 4
+NUMERICS = 5
+# Of a source: what does not change its weights, or is told otherwise.
+_NO_RECIPE = ("checkpoint", "feed", "start", "objective", "also", "weights", "pack")
 
 
 @dataclass(frozen=True)
@@ -50,10 +57,29 @@ class SourceData:
     Args:
       train: the pre-training examples, in memory or on disk.
       test: what the pre-trained model is scored on.
+      sizes: of the data sets that it is a mixture of, one after the other in `train`; () for a single one.
+      weights: share of each in the batches.
+      op: makes labels of tokens, or None.
+      start: digest of the weights that its training starts from, empty for random ones.
     """
 
-    train: Arrays | OnDisk
+    train: Arrays | OnDisk | Parts
     test: Arrays
+    sizes: tuple[int, ...] = ()
+    weights: tuple[float, ...] = ()
+    op: Op | None = None
+    start: str = ""
+
+    def table(self, batch_size: int, seed: int, start: int, stop: int) -> np.ndarray:
+        """Which training examples make up steps `start` to `stop - 1`, [steps, batch]."""
+        if self.sizes:
+            return joined_table(self.sizes, self.weights, batch_size, seed, start, stop)
+        return index_table(len(self.train), batch_size, seed, start, stop)
+
+    def some(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Inputs and labels of a few training examples: the first ones, of a mixture such as a batch would be."""
+        count = min(count, len(self.train))
+        return self.train.at(np.unique(self.table(count, 0, 0, 1)[0]) if self.sizes else np.arange(count))
 
 
 @dataclass(frozen=True)
@@ -67,6 +93,10 @@ class Released:
 
     weights: Weights
     digest: str
+
+
+def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()}
 
 
 def source_classes(data: SourceData | Released) -> int:
@@ -150,7 +180,7 @@ def _identity(
         "numerics": NUMERICS,
         "model": {"name": study.model, **dict(study.model_settings)},
         "source": source_identity(study, source, sources[source.name]) if source else None,
-        "target": {**asdict(target), "dataset": spelled(target.dataset), "data": targets[target.name].digests()},
+        "target": {**_target(target), "dataset": spelled(target.dataset), "data": targets[target.name].digests()},
         "entry": {
             **asdict(entry),
             "settings": dict(entry.settings),
@@ -161,6 +191,13 @@ def _identity(
         # The learning rate is chosen by its mean over the seeds, so they are part of what a cell is.
         "seeds": list(study.seeds),
     }
+
+
+def _target(target: Target) -> dict[str, Any]:
+    settings = asdict(target)
+    if settings["predict"] == LABEL:  # what is silent is left out
+        del settings["predict"]
+    return settings
 
 
 def source_identity(study: Study, source: Source, data: SourceData | Released) -> dict[str, Any]:
@@ -177,8 +214,16 @@ def source_identity(study: Study, source: Source, data: SourceData | Released) -
     model = {"name": study.model, **dict(study.model_settings)}
     if isinstance(data, Released):
         return {"numerics": NUMERICS, "model": model, "name": source.name, "checkpoint": data.digest}
-    recipe = {key: value for key, value in asdict(source).items() if key not in ("checkpoint", "feed")}
+    recipe = {key: value for key, value in asdict(source).items() if key not in _NO_RECIPE}
+    # What is silent is left out, so that what it means can be added to without changing older ids.
+    more = {
+        "mixture": [list(map(spelled, source.also)), list(data.weights)] if data.sizes else None,
+        "objective": [data.op.name, _plain(data.op.settings())] if data.op else None,
+        "packed": source.pack or None,
+        "start": data.start or None,
+    }
     return {
+        **{key: value for key, value in more.items() if value is not None},
         "numerics": NUMERICS,
         "model": model,
         **recipe,

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import jax
+import numpy as np
 
 from tlx.adapt.adapted import Adapted
 from tlx.adapt.registry import METHODS
@@ -17,8 +18,9 @@ from tlx.models.registry import MODELS
 from tlx.partition import FROZEN
 from tlx.sharding import Placement
 from tlx.study.cells import Released, SourceData, TargetData
+from tlx.study.objective import trained_model, trained_ops
 from tlx.study.plan import model_of
-from tlx.study.spec import RANDOM_FROZEN, SCRATCH, TRANSFER, Entry, Execution, Study
+from tlx.study.spec import RANDOM_FROZEN, SCORE, SCRATCH, TRANSFER, Entry, Execution, Study
 
 
 @contextmanager
@@ -80,7 +82,9 @@ def check_study(
     """
     _check_ops(study, targets)
     _check_model(study, sources, targets)
+    _check_objectives(study, sources)
     _check_methods(study, sources, targets)
+    _check_scores(study, targets)
     _check_splits(study, targets)
     recipes = {"config.train.batch_size": study.recipe}
     trained = [source for source in study.sources if not source.checkpoint]
@@ -101,12 +105,13 @@ def _check_ops(study: Study, targets: Mapping[str, TargetData]) -> None:
     settings = dict(study.model_settings)
     for data in targets.values():
         shape, classes = data.train.input_shape, data.train.num_classes
-        ops = study.pipeline(classes)
+        ops = study.pipeline(classes or 1)
         with within("config.preprocess"):
             trained, scored = ops.input_shape(shape), study.pipeline().input_shape(shape)
         if makers := [op.name for op in ops.ops if op.labels]:
             raise ConfigError(
-                "config.preprocess.ops", f"{makers[0]!r} makes labels of tokens, and cells are scored by class"
+                "config.preprocess.ops",
+                f"{makers[0]!r} makes labels of tokens, and cells are scored by class; sources have objectives",
             )
         if ops.normalises and any(number != 0.5 for name in ("mean", "std") for number in settings.get(name, ())):
             raise ConfigError("config.preprocess.ops", "'normalise' does what config.model.mean and std do already")
@@ -117,6 +122,26 @@ def _check_ops(study: Study, targets: Mapping[str, TargetData]) -> None:
             )
         if ops.mixes and study.execution.compile == "pmap":
             raise ConfigError("config.compile", "'pmap' parts the examples that some ops mix; use 'jit'")
+
+
+def _check_scores(study: Study, targets: Mapping[str, TargetData]) -> None:
+    """Whether what is done to classes alone is left undone where scores are predicted."""
+    for target in study.targets:
+        if target.predict != SCORE:
+            continue
+        where = f"config.targets.{target.name}.predict"
+        if study.per_class:
+            raise ConfigError("config.per_class", f"expected false, as {where} is 'score'")
+        if study.pipeline(1).mixes:
+            raise ConfigError(where, "scores cannot be mixed as classes are by an op of config.preprocess")
+        for entry in study.entries:
+            for name in (entry.method, *dict(entry.also)):
+                if METHODS[name].calibrate and METHODS[name].examples != "source":
+                    raise ConfigError(
+                        f"config.adapt.{entry.name}.method.name", f"{name!r} looks at the target's classes"
+                    )
+        if np.ptp(targets[target.name].train.label_N) == 0:
+            raise ConfigError(where, "all scores of the train split are the same")
 
 
 def _check_model(study: Study, sources: Mapping[str, SourceData | Released], targets: Mapping[str, TargetData]) -> None:
@@ -135,10 +160,26 @@ def _check_model(study: Study, sources: Mapping[str, SourceData | Released], tar
         MODELS[study.model].check(dict(study.model_settings), shapes[first])
 
 
+def _check_objectives(study: Study, sources: Mapping[str, SourceData | Released]) -> None:
+    """Whether what sources learn goes with what is done to their batches."""
+    for source in study.sources:
+        data = sources[source.name]
+        if isinstance(data, SourceData):
+            model = trained_model(study, source, data)
+            with within("config.preprocess"):
+                trained_ops(study, data, model)
+            with within("config.model"):
+                model.kind.check(dict(model.settings), model.input_shape)
+
+
 def _check_methods(
     study: Study, sources: Mapping[str, SourceData | Released], targets: Mapping[str, TargetData]
 ) -> None:
-    without = [name for name, data in sources.items() if isinstance(data, Released)]
+    without = {
+        f"config.sources.{name}": "is a checkpoint alone" if isinstance(data, Released) else "learns without labels"
+        for name, data in sources.items()
+        if isinstance(data, Released) or data.op
+    }
     for data in targets.values():
         for entry in study.entries:
             with within(f"config.adapt.{entry.name}.method"):
@@ -152,12 +193,12 @@ def _check_methods(
                 raise ConfigError(f"config.adapt.{entry.name}.arm", f"{entry.arm!r}, but {entry.method!r} {does}")
 
 
-def _check_examples(entry: Entry, without: list[str]) -> None:
+def _check_examples(entry: Entry, without: Mapping[str, str]) -> None:
     """Whether there are examples of the source for a method that wants some."""
     names = [name for name in (entry.method, *dict(entry.also)) if METHODS[name].examples == "source"]
     if names and without:
-        where = f"config.sources.{without[0]}"
-        raise ConfigError("name", f"{names[0]!r} needs examples of the source, and {where} is a checkpoint alone")
+        where, why = next(iter(without.items()))
+        raise ConfigError("name", f"{names[0]!r} needs examples of the source, and {where} {why}")
 
 
 def _check_compares(entry: Entry, adapted: Adapted) -> None:
@@ -181,7 +222,7 @@ def check_overlap(study: Study, data_dir: Path | str) -> None:
     for target in study.targets:
         where = f"config.targets.{target.name}"
         seen = [(f"{where}.train", target.dataset, target.train)]
-        seen += [(f"config.sources.{s.name}.train", s.dataset, s.train) for s in study.sources if not s.checkpoint]
+        seen += [(f"config.sources.{s.name}.train", name, s.train) for s in study.sources for name in s.datasets]
         held_out = [(f"{where}.validation", target.validation), (f"{where}.test", target.test)]
         pairs = [(*held, *other) for held in held_out for other in seen]
         pairs.append((*held_out[1], held_out[0][0], target.dataset, target.validation))

@@ -8,7 +8,7 @@ import numpy as np
 
 from tlx import tree
 from tlx.adapt.hooks import Candidates
-from tlx.losses import accuracy_and_loss
+from tlx.losses import score_and_loss
 from tlx.partition import combine as union
 from tlx.seeds import derive
 from tlx.study.cells import Cell
@@ -60,21 +60,21 @@ def combined(
     runs, by_rate = [done[trial.key] for trial in trials], {result.learning_rate: result for result in results}
     chosen = next(i for i, trial in enumerate(trials) if trial.learning_rate == rate)
     hooks = [(method.combine, settings) for method, settings in unit.task.adapted.parts if method.combine]
-    if not hooks or by_rate[rate].accuracy is None:
+    if not hooks or by_rate[rate].score is None:
         return runs[chosen], by_rate[rate]
     label_N = context.targets[cell.target.name].validation.label_N
-    good = [i for i, trial in enumerate(trials) if by_rate[trial.learning_rate].accuracy is not None]
+    good = [i for i, trial in enumerate(trials) if by_rate[trial.learning_rate].score is not None]
 
     def score(leaves: dict[str, Any]) -> float:
         logits_NC = predictions(
             unit, replace(runs[chosen], trainable=leaves), start, start.inputs["validation"], context
         )
-        return accuracy_and_loss(logits_NC, label_N)[0] if np.all(np.isfinite(logits_NC)) else 0.0
+        return score_and_loss(logits_NC, label_N)[0] if np.all(np.isfinite(logits_NC)) else 0.0
 
     candidates = Candidates(
         start=_part(start, runs[chosen]),
         tuned=[runs[i].trainable for i in good],
-        accuracy=np.array([by_rate[trials[i].learning_rate].accuracy for i in good], np.float64),
+        accuracy=np.array([by_rate[trials[i].learning_rate].score for i in good], np.float64),
         chosen=good.index(chosen),
         evaluate=score,
         key=jax.random.key(derive(cell.seed, "combine")),

@@ -34,14 +34,17 @@ class Pretrained:
     Args:
       variables: its leaves.
       digest: of the leaves.
-      test_accuracy: on the source's own test split; None where it came from a checkpoint.
+      test_accuracy: on the source's own test split, of guessed tokens where it was trained to guess; None where it
+        came from a checkpoint.
       tensors: what became of each tensor of a released checkpoint, in plain values.
+      test_loss: nats per label on the same split.
     """
 
     variables: dict[str, Any]
     digest: str
     test_accuracy: float | None
     tensors: tuple[dict[str, Any], ...] = ()
+    test_loss: float | None = None
 
 
 @dataclass

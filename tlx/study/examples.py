@@ -3,6 +3,7 @@
 import numpy as np
 
 from tlx.data.order import index_table, subset
+from tlx.data.pipeline import Arrays
 from tlx.data.protocol import subset_per_class
 from tlx.seeds import derive
 from tlx.study.cells import Cell
@@ -32,4 +33,16 @@ def subset_of(cell: Cell, context: Context) -> np.ndarray:
     train, seed = context.targets[cell.target.name].train, derive(cell.seed, "subset")
     if context.study.per_class:
         return subset_per_class(train.label_N, cell.budget, train.num_classes, seed)
-    return subset(train.label_N, cell.budget, seed)
+    return subset(strata(train), cell.budget, seed)
+
+
+def strata(arrays: Arrays) -> np.ndarray:
+    """What each example counts as where all kinds are to have their share: its class, or nothing where it has a score.
+
+    Args:
+      arrays: a split.
+
+    Returns:
+      Integers [N].
+    """
+    return arrays.label_N if arrays.num_classes else np.zeros(len(arrays), np.int32)

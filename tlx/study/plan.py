@@ -9,6 +9,7 @@ import jax
 
 from tlx import records, tree
 from tlx.adapt.adapted import Adapted
+from tlx.data.mixed import Parts
 from tlx.data.on_disk import OnDisk
 from tlx.data.ops.pipeline import NO_OPS
 from tlx.data.pipeline import Arrays
@@ -64,9 +65,10 @@ class Unit:
 
     @property
     def name(self) -> str:
-        """For people: entry, target and budgets."""
+        """For people: entry, source, target and budgets; no two units of a study have the same."""
         budgets = sorted({cell.budget for cell in self.cells})
-        return f"{self.first.entry.name} → {self.first.target.name}, {'/'.join(map(str, budgets))} labels"
+        first, source = self.first, f"{self.first.source.name} " if self.first.source else ""
+        return f"{first.entry.name}: {source}→ {first.target.name}, {'/'.join(map(str, budgets))} labels"
 
 
 def make_units(
@@ -132,7 +134,7 @@ def train_programs(study: Study, units: Sequence[Unit]) -> int:
         if source.checkpoint:
             continue
         for length in _call_lengths(0, source.recipe.steps, units[0].chunk):
-            programs.add((source.dataset, source.train, source.recipe, source.optimizer, length))
+            programs.add((source.datasets, source.train, source.objective, source.recipe, source.optimizer, length))
     for unit in units:
         # A fused program holds one pool of inputs for each backbone that its cut makes different.
         own = unit.task.first > 0 and unit.first.entry.arm != TRANSFER
@@ -148,10 +150,11 @@ def _call_lengths(start: int, stop: int, chunk: int) -> set[int]:
     return {min(chunk, stop - begin) for begin in range(start, stop, chunk)}
 
 
-def model_of(study: Study, arrays: Arrays | OnDisk) -> Model:
+def model_of(study: Study, arrays: Arrays | OnDisk | Parts) -> Model:
     """The study's architecture for one data set."""
     input_shape = study.pipeline().input_shape(arrays.input_shape)
-    return Model(study.model, study.model_settings, arrays.num_classes, input_shape)
+    # Scores are one number.
+    return Model(study.model, study.model_settings, arrays.num_classes or 1, input_shape)
 
 
 def choose_strategy(study: Study, task: Task, arm: str) -> tuple[str, str]:

@@ -9,18 +9,20 @@ import numpy as np
 from tlx import loop, records, tree
 from tlx.adapt.adapted import Adapted
 from tlx.checkpoint import Checkpoints
-from tlx.data.on_disk import OnDisk
-from tlx.data.order import index_table
+from tlx.data.pipeline import Arrays
 from tlx.errors import ConfigError
 from tlx.loop import Feed, Resident, Streamed
+from tlx.models.registry import CLASSIFY, Model
 from tlx.seeds import derive
 from tlx.state import TrainState, from_tree, make_hyper, to_tree
 from tlx.step import Task, init_state
 from tlx.study.cells import Released, SourceData, source_identity
 from tlx.study.context import Context, Pretrained, Stopped, fresh_variables
+from tlx.study.objective import scored, trained_model, trained_ops
 from tlx.study.plan import model_of, steps_per_call
 from tlx.study.saving import Gate
 from tlx.study.spec import Source
+from tlx.study.weights import moved, open_weights
 
 
 def source_model(source: Source, context: Context) -> Pretrained:
@@ -71,18 +73,19 @@ def pretrain(source: Source, context: Context) -> Pretrained:
       context: of the study.
 
     Returns:
-      Its leaves, their digest and its accuracy on its own test split.
+      Its leaves, their digest and how it does on its own test split; after an objective of tokens with a fresh head.
 
     Raises:
       ConfigError: the pre-training diverged.
       Stopped: the study was asked to stop; the state is saved.
     """
-    data, recipe = context.sources[source.name], source.recipe
+    data, recipe, study = context.sources[source.name], source.recipe, context.study
     assert isinstance(data, SourceData)
-    model = model_of(context.study, data.train)
-    adapted, ops = Adapted(model, "full", precision=recipe.precision), context.study.pipeline(model.num_classes)
-    task = Task(adapted, source.optimizer, recipe.steps, ops=ops)
-    trainable, stats, _ = task.adapted.split(fresh_variables(model, derive(source.seed, "source")))
+    model = trained_model(study, source, data)
+    adapted = Adapted(model, "full", precision=recipe.precision)
+    task = Task(adapted, source.optimizer, recipe.steps, ops=trained_ops(study, data, model))
+    variables, rows = _initial(source, model, context)
+    trainable, stats, _ = task.adapted.split(variables)
     seed = derive(source.seed, "dropout")
     hyper = make_hyper(source.learning_rate, source.weight_decay, recipe.label_smoothing, seed=seed)
     state = init_state(task, trainable, stats, hyper)
@@ -99,10 +102,25 @@ def pretrain(source: Source, context: Context) -> Pretrained:
         raise ConfigError(
             f"config.sources.{source.name}.lr", f"pre-training diverged at {source.learning_rate}; lower it"
         )
-    logits_NC = context.logits(task, state.evaluated, {}, state.stats, data.test.input_N)
-    accuracy = float(np.mean(np.argmax(logits_NC, axis=-1) == data.test.label_N))
+    accuracy, loss = scored(task, state.evaluated, state.stats, data, context)
     leaves = jax.tree.map(jnp.asarray, jax.device_get({**state.evaluated, **state.stats}))
-    return Pretrained(leaves, tree.digest(leaves), accuracy)
+    if source.objective != CLASSIFY:
+        # Whoever starts from it has another head, as from a released checkpoint.
+        target = model_of(study, next(iter(context.targets.values())).train)
+        leaves = moved(leaves, fresh_variables(target, derive(source.seed, "source")))
+    return Pretrained(leaves, tree.digest(leaves), accuracy, tuple(rows), loss)
+
+
+def _initial(source: Source, model: Model, context: Context) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The leaves before the first step, and what became of each tensor of the checkpoint they are from."""
+    variables: dict[str, Any] = fresh_variables(model, derive(source.seed, "source"))
+    if not source.start:
+        return variables, []
+    weights = open_weights(source.start)
+    leaves, rows, line = weights.load(weights.for_study(model.settings, model.input_shape, model.num_classes))
+    context.say_once(f"{source.name} starts from {weights.format}: {line}")
+    keeps = source.objective != CLASSIFY and weights.reads_as(model)
+    return moved(jax.tree.map(jnp.asarray, leaves), variables, keeps), rows
 
 
 def _train(
@@ -114,7 +132,7 @@ def _train(
     order = derive(source.seed, "order")
 
     def table(start: int, stop: int) -> np.ndarray:
-        return index_table(len(data), source.recipe.batch_size, order, start, stop)
+        return examples.table(source.recipe.batch_size, order, start, stop)
 
     gate = Gate(execution.every_seconds, context.save_lock)
     seen = int(state.step)
@@ -134,7 +152,7 @@ def _train(
 
     feed: Feed = (
         Streamed(data.batches(table, task.steps))
-        if isinstance(data, OnDisk)
+        if not isinstance(data, Arrays)
         else Resident({"input": jnp.asarray(data.input_N), "label": jnp.asarray(data.label_N)}, table)
     )
     state, _ = loop.run(
@@ -153,9 +171,11 @@ def _train(
 
 def lineage(pretrained: Pretrained, source: Source) -> dict[str, Any]:
     """Where a cell's weights came from, for its record."""
+    of_tokens = source.objective != CLASSIFY and not source.checkpoint
     return {
         "source": source.name,
         "checkpoint": pretrained.digest,
         "source_test_accuracy": pretrained.test_accuracy,
+        **({"source_test_loss": pretrained.test_loss, "objective": source.objective} if of_tokens else {}),
         **({"tensors": list(pretrained.tensors)} if pretrained.tensors else {}),
     }

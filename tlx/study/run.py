@@ -1,7 +1,7 @@
 """A study from config to records."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +45,6 @@ class Grid:
     def manifest(self) -> dict[str, Any]:
         """The cells a report must show, as plain values."""
         return {
-            "format": 1,
             "study": self.study.name,
             "command": self.study.command,
             "config": self.study.config,
@@ -68,13 +67,12 @@ def lay_out(study: Study, folders: Folders, progress: Progress) -> Grid:
       ConfigError: something in it cannot be run; what is checked is in `check`.
     """
     check_devices(study.execution)
-    datasets = {f"config.sources.{s.name}": s.dataset for s in study.sources if not s.checkpoint}
-    datasets |= {f"config.targets.{t.name}": t.dataset for t in study.targets}
-    for field, name in datasets.items():
-        with blamed_on(f"{field}.dataset"):
+    for field, name in _datasets(study):
+        with blamed_on(field):
             source.prepare(name, folders.data)
 
-    tokenize = tokenizer_of(study, folders.data, [s.checkpoint for s in study.sources if s.checkpoint])
+    weights = [path for s in study.sources if (path := s.checkpoint or s.start)]
+    tokenize = tokenizer_of(study, folders.data, weights)
     loader = Loader(study, folders.data, tokenize)
     sources = {s.name: _released(s) if s.checkpoint else loader.source(s) for s in study.sources}
     targets = {t.name: loader.target(t) for t in study.targets}
@@ -84,6 +82,15 @@ def lay_out(study: Study, folders: Folders, progress: Progress) -> Grid:
     cells = expand(study, sources, targets)
     units = make_units(study, cells, sources, targets, placement.devices)
     return Grid(study, sources, targets, cells, units, placement)
+
+
+def _datasets(study: Study) -> Iterator[tuple[str, str]]:
+    """Every field that names a data set, and the data set."""
+    for s in study.sources:
+        for i, name in enumerate(s.datasets):
+            yield f"config.sources.{s.name}.{f'also[{i - 1}]' if i else 'dataset'}", name
+    for t in study.targets:
+        yield f"config.targets.{t.name}.dataset", t.dataset
 
 
 def _released(source: Source) -> Released:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tlx.losses import accuracy_and_loss
+from tlx.losses import score_and_loss
 
-BY = "mean validation accuracy over seeds"
+BY = "mean validation score over seeds"
 
 
 @dataclass(frozen=True)
@@ -17,13 +17,13 @@ class Validation:
     Args:
       seed: of the cell.
       learning_rate: of the trial.
-      accuracy: share of validation examples, or None if it diverged.
-      loss: nats, or None if it diverged.
+      score: accuracy, or R² of scores, on the validation examples; None if it diverged.
+      loss: nats, or a squared error; None if it diverged.
     """
 
     seed: int
     learning_rate: float
-    accuracy: float | None
+    score: float | None
     loss: float | None
 
 
@@ -42,14 +42,14 @@ def validate(seed: int, learning_rate: float, diverged: bool, logits_NC: np.ndar
     """
     if diverged or not np.all(np.isfinite(logits_NC)):
         return Validation(seed, learning_rate, None, None)
-    return Validation(seed, learning_rate, *accuracy_and_loss(logits_NC, label_N))
+    return Validation(seed, learning_rate, *score_and_loss(logits_NC, label_N))
 
 
 def select(results: Sequence[Validation]) -> float:
-    """The learning rate with the highest validation accuracy, averaged over seeds.
+    """The learning rate with the highest validation score, averaged over seeds.
 
     Args:
-      results: one for every seed and learning rate; a diverged trial counts as accuracy 0.
+      results: one for every seed and learning rate; a diverged trial counts as 0, what chance or the mean would get.
 
     Returns:
       The best learning rate; ties go to the lower mean loss, then to the lower rate.
@@ -57,8 +57,8 @@ def select(results: Sequence[Validation]) -> float:
 
     def merit(rate: float) -> tuple[float, float, float]:
         mine = [result for result in results if result.learning_rate == rate]
-        accuracy = float(np.mean([result.accuracy or 0.0 for result in mine]))
+        score = float(np.mean([result.score or 0.0 for result in mine]))
         loss = float(np.mean([np.inf if result.loss is None else result.loss for result in mine]))
-        return accuracy, -loss, -rate
+        return score, -loss, -rate
 
     return max({result.learning_rate for result in results}, key=merit)

@@ -6,11 +6,12 @@ from typing import Any
 
 from tlx.adapt.adapted import Adapted
 from tlx.data.ops.pipeline import Pipeline, make_pipeline
-from tlx.models.registry import Model
+from tlx.models.registry import CLASSIFY, Model
 from tlx.optim import Optimizer
 
 Settings = tuple[tuple[str, Any], ...]
 
+LABEL, SCORE = PREDICTED = ("label", "score")
 SCRATCH, RANDOM_FROZEN, TRANSFER = ARMS = ("scratch", "random-frozen", "transfer")
 
 
@@ -48,6 +49,11 @@ class Source:
       seed: of its initial weights and batch order.
       classes: which are kept, as `loading.chosen_classes` reads it; empty for all.
       feed: `resident`, all examples in memory, or `streamed` from disk; the numbers are the same.
+      start: folder or file of weights that its training starts from; empty for random ones.
+      objective: what it is trained to do, one of `models.registry.OBJECTIVES`.
+      also: data sets mixed with it.
+      weights: share of each data set in the batches, `dataset` first, in any unit; () for their sizes.
+      pack: whether texts follow one another in full rows.
     """
 
     name: str
@@ -62,6 +68,16 @@ class Source:
     seed: int
     classes: str = ""
     feed: str = "resident"
+    start: str = ""
+    objective: str = CLASSIFY
+    also: tuple[str, ...] = ()
+    weights: tuple[float, ...] = ()
+    pack: bool = False
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """All data sets it is trained on."""
+        return () if self.checkpoint else (self.dataset, *self.also)
 
 
 @dataclass(frozen=True)
@@ -76,6 +92,7 @@ class Target:
       test: split that is scored once.
       classes: which are kept, as `loading.chosen_classes` reads it; empty for all.
       corruption: of the test images, `NAME:SEVERITY`; empty for none.
+      predict: what of the examples, `label` or `score`.
       fold: which fold of the train split is validated on, `I/K`; empty for the validation split.
     """
 
@@ -87,6 +104,7 @@ class Target:
     classes: str = ""
     corruption: str = ""
     fold: str = ""
+    predict: str = LABEL
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,12 @@ from tlx.study.keep import keep
 from tlx.study.plan import Unit
 from tlx.study.pretrain import lineage
 from tlx.study.select import BY, Validation, select, validate
+from tlx.study.spec import SCORE
 from tlx.study.starts import Start, starts_of
 from tlx.study.trials import Trained, trials_of
 
+# What `test_score` and `val_score` of a record are.
+ACCURACY, R2 = "accuracy", "r2"
 # Points of a stored learning curve; the loss at each is the mean since the one before.
 CURVE_POINTS = 20
 
@@ -90,10 +93,9 @@ def _record(
     source = context.pretrained[cell.source.name] if cell.source else None
     result = _score(unit, cell, run, start, chosen, data, context)
     return {
-        "format": 1,
         "id": cell.id,
         "study": context.study.name,
-        "status": "diverged" if result["test_accuracy"] is None else "ok",
+        "status": "diverged" if result["test_score"] is None else "ok",
         "cell": cell.key(),
         "config": dict(cell.identity),
         "data": data.facts()
@@ -103,8 +105,8 @@ def _record(
         "trials": [
             {
                 "lr": trial.learning_rate,
-                "status": "diverged" if trial.accuracy is None else "ok",
-                "val_accuracy": trial.accuracy,
+                "status": "diverged" if trial.score is None else "ok",
+                "val_score": trial.score,
                 "val_loss": trial.loss,
             }
             for trial in trials
@@ -124,28 +126,32 @@ def _score(
 ) -> dict[str, Any]:
     """The only place that looks at test examples, once a cell, after the choice is made."""
     size = data.test.facts()["examples"]
-    empty = dict.fromkeys(("test_accuracy", "test_loss", "val_accuracy", "test_correct"))
-    if chosen.accuracy is None:
+    metric = {"metric": R2 if cell.target.predict == SCORE else ACCURACY}
+    empty = metric | dict.fromkeys(("test_score", "test_loss", "val_score", "test_correct"))
+    if chosen.score is None:
         return {**empty, "test_examples": size}
     test = data.test.release(cell.id)
     logits_NC = predictions(unit, run, start, start.entering("test", test.input_N), context)
     if not np.all(np.isfinite(logits_NC)):
         return {**empty, "test_examples": size}
-    accuracy, loss = losses.accuracy_and_loss(logits_NC, test.label_N)
+    score, loss = losses.score_and_loss(logits_NC, test.label_N)
     return {
-        "test_accuracy": accuracy,
+        **metric,
+        "test_score": score,
         "test_loss": loss,
-        "val_accuracy": chosen.accuracy,
+        "val_score": chosen.score,
         "test_examples": size,
-        "test_correct": round(accuracy * size),
+        "test_correct": None if cell.target.predict == SCORE else round(score * size),
     }
 
 
 def _subset(cell: Cell, data: TargetData, context: Context) -> dict[str, Any]:
     index_N = subset_of(cell, context)
+    facts = {"examples": len(index_N), "digest": atomic.digest_json([int(index) for index in index_N])}
+    if cell.target.predict == SCORE:
+        return facts
     per_class = np.bincount(data.train.label_N[index_N], minlength=data.train.num_classes)
-    digest = atomic.digest_json([int(index) for index in index_N])
-    return {"examples": len(index_N), "per_class": [int(count) for count in per_class], "digest": digest}
+    return facts | {"per_class": [int(count) for count in per_class]}
 
 
 def _tokenizer(data: TargetData) -> dict[str, Any]:

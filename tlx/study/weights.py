@@ -7,6 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import jax
+
+from tlx import tree
 from tlx.artifact import model_from
 from tlx.checkpoint import is_artifact, load_artifact
 from tlx.errors import CheckpointError
@@ -14,7 +17,7 @@ from tlx.interop.released import Released, recognise
 from tlx.models.registry import Model
 from tlx.surgery import transplant
 
-HEAD = ("params/head/.*",)
+HEAD, POOL = ("params/head/.*",), ("params/pool/.*",)
 # What of a folder says what its weights are; a page about them does not.
 _COUNTS = (".json", ".safetensors", ".bin", ".pth", ".pt", ".npz")
 # What we call our own format, and the trees in it that are whole models.
@@ -52,13 +55,19 @@ class Weights:
           FileError: the file is damaged, or does not hold what it describes.
         """
         if self.released is not None:
-            leaves, report = self.released.load(model)
+            # A layout knows the tensors of other heads, and what it does not find of its own head is fresh.
+            leaves, report = self.released.load(model, () if self.reads_as(model) else _heads(model))
             return leaves, report.as_dict(), report.line()
         # No other leaves fit: the architecture is the one that was saved.
         fresh = model.init(0)
-        leaves, copied = transplant(load_artifact(self.path).tree, fresh, () if self.has_head else HEAD)
+        kept = load_artifact(self.path).tree
+        leaves, copied = transplant(kept, fresh, unlike(kept, fresh, self.has_head and self.reads_as(model)))
         rows = [{"ours": p, "theirs": p, "what": "copied", "shape": list(_at(leaves, p).shape)} for p in copied.copied]
         return leaves, rows, copied.line()
+
+    def reads_as(self, model: Model) -> bool:
+        """Whether a model has the kind of head that this checkpoint describes."""
+        return dict(model.settings).get("head") == dict(self.model.settings).get("head")
 
     def for_study(self, settings: Sequence[tuple[str, Any]], input_shape: tuple[int, ...], classes: int) -> Model:
         """The architecture with a study's settings and inputs.
@@ -68,8 +77,13 @@ class Weights:
           input_shape: of one input of the targets.
           classes: outputs of the head where the checkpoint has none.
         """
-        own = self.model.num_classes if self.has_head else classes
-        return replace(self.model, settings=tuple(settings), input_shape=input_shape, num_classes=own)
+        settings = tuple(settings)
+        own = (
+            self.model.num_classes
+            if self.has_head and self.reads_as(replace(self.model, settings=settings))
+            else classes
+        )
+        return replace(self.model, settings=settings, input_shape=input_shape, num_classes=own)
 
 
 def open_weights(path: str) -> Weights:
@@ -117,6 +131,36 @@ def content_digest(weights: Weights) -> str:
         with file.open("rb") as content:
             sha.update(hashlib.file_digest(content, "sha256").digest())
     return sha.hexdigest()
+
+
+def moved(leaves: dict[str, Any], fresh: dict[str, Any], keep_head: bool = False) -> dict[str, Any]:
+    """The leaves in another tree of the same backbone.
+
+    Args:
+      leaves: nested dict of arrays.
+      fresh: the other tree, as initialised; it keeps its head, and a pooling that the leaves lack.
+      keep_head: whether the head comes along, too.
+    """
+    return transplant(leaves, fresh, unlike(leaves, fresh, keep_head))[0]
+
+
+def unlike(leaves: dict[str, Any], fresh: dict[str, Any], keep_head: bool = False) -> tuple[str, ...]:
+    """Patterns for what two trees of one backbone do not share: their heads, and a pooling that only one of them has.
+
+    Args:
+      leaves: nested dict of arrays.
+      fresh: likewise.
+      keep_head: whether the head is shared.
+    """
+    has_head = any("head" in each["params"] for each in (leaves, fresh))
+    pools = [tree.flatten(each["params"].get("pool", {})).keys() for each in (leaves, fresh)]
+    rules = HEAD if has_head and not keep_head else ()
+    return (*rules, *(POOL if pools[0] != pools[1] else ()))
+
+
+def _heads(model: Model) -> tuple[str, ...]:
+    """A pattern for a model's head, if it has leaves of its own."""
+    return HEAD if "head" in jax.eval_shape(model.init, 0)["params"] else ()
 
 
 def _at(leaves: dict[str, Any], path: str) -> Any:

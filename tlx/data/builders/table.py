@@ -40,7 +40,7 @@ def content(address: Address) -> Content:
     Args:
       address: of a CSV, TSV, JSON Lines or parquet file, which is then all `train`, or of a folder with such files
         called train, test or validation. Its options name the columns: `text` and `label` where they are silent,
-        `text2` for pairs, `target` for a score in place of a label.
+        `text2` for pairs, `target` for a score in place of a label, an empty `label` for neither.
 
     Raises:
       FileError: a column is missing, a row has no text or no label, a class has no example, or there are no rows.
@@ -50,6 +50,8 @@ def content(address: Address) -> Content:
         column_of["score"] = address.options["target"]
     else:
         column_of.setdefault("label", "label")
+        if not column_of["label"]:
+            del column_of["label"]
     found = {split: _read(file, column_of) for split, file in _files(address).items()}
     return content_of(Path(address.rest), found, {role: tfds.features.Text() for role in column_of if "text" in role})
 
@@ -74,7 +76,8 @@ def content_of(
     features = dict(inputs)
     label_of = {split: [row["label"] for row in part if "label" in row] for split, part in found.items()}
     if not any(label_of.values()):
-        features["score"] = tfds.features.Scalar(np.float32)
+        if any("score" in row for part in found.values() for row in part):
+            features["score"] = tfds.features.Scalar(np.float32)
     elif names is not None:
         features["label"] = class_label(where, names)
         labels.check_classes(where, names, label_of)
