@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tlx.study.spec import Study
 
 WRONG_INPUT = 2
+FAILED = 1  # some cells, which the same command runs again
 STOPPED = 75  # EX_TEMPFAIL: run me again
 
 
@@ -29,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
       argv: arguments, or None for the process's own.
 
     Returns:
-      The exit code: 0, 2 for input the user can mend, 75 for a run that was stopped and can go on.
+      The exit code: 0, 1 if cells failed, 2 for input the user can mend, 75 for a run that was stopped and can go on.
     """
     typed = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -242,12 +243,14 @@ def _show(work: Path, as_json: bool) -> int:
     manifest = records.manifest()
     found = records.load_all()
     timings = {record["id"]: timing for record in found if (timing := records.timing(record["id"]))}
-    report = write(found, manifest, timings, work)
+    report = write(found, manifest, timings, work, records.failures())
     if as_json:
         print(json.dumps(report.as_dict(), indent=1))
     else:
         terminal.show(report)
-    return 0
+    for line in report.failed:
+        print(line, file=sys.stderr)
+    return FAILED if report.failed else 0
 
 
 def _use_compilation_cache(folder: Path) -> None:

@@ -51,6 +51,7 @@ class Records:
         name = content["id"]
         data = atomic.canonical_json({**content, "digest": atomic.digest_json(content)})
         atomic.write_json(self._path("timings", name), dict(timing))
+        self._path("failures", name).unlink(missing_ok=True)
         try:
             return atomic.publish(self._path("records", name), data)
         except FileError as error:
@@ -60,6 +61,30 @@ class Records:
                 raise
             message = f"this cell was recorded before with other {', '.join(other)}; the first was kept"
             raise RecordError(error.path, message) from None
+
+    def fail(self, name: str, reason: str, details: str) -> None:
+        """Note that a cell failed; it has no record then, and is run again the next time.
+
+        Args:
+          name: id of the cell.
+          reason: in one line.
+          details: for those who look for the cause.
+
+        Raises:
+          FileError: if the system refuses.
+        """
+        failure = {"format": FORMAT, "id": name, "reason": reason, "details": details}
+        atomic.write_json(self._path("failures", name), failure)
+
+    def failures(self) -> dict[str, str]:
+        """The reason of each cell that failed and has no record since, by id.
+
+        Raises:
+          FileError: if one of the notes is damaged or newer than this program.
+        """
+        paths = sorted((self.folder / "failures").glob("*.json"))
+        found = {path.stem: _known(path, atomic.read_json(path)) for path in paths if not self.has(path.stem)}
+        return {name: str(failure.get("reason")) for name, failure in found.items()}
 
     def has(self, name: str) -> bool:
         """Whether the cell with this id has a record."""

@@ -17,7 +17,7 @@ def markdown(page: Page) -> str:
         parts += _section(section)
     parts += [_plain(note) for note in NOTES]
     if page.unfinished:
-        parts += ["## Missing or diverged", "\n".join(f"- {_plain(line)}" for line in page.unfinished)]
+        parts += ["## Missing, failed or diverged", "\n".join(f"- {_plain(line)}" for line in page.unfinished)]
     for title, table in (("Data", page.data), ("Sources", page.sources), ("Environment", page.environment)):
         parts += [f"## {title}", _table(table)]
     parts += ["## Reproduce", "\n".join(f"    {line}" for line in page.command.splitlines())]

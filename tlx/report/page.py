@@ -58,7 +58,12 @@ class Page:
     rows: tuple[Row, ...]
 
 
-def make_page(records: Iterable[Record], manifest: Mapping[str, Any], timings: Mapping[str, Mapping[str, Any]]) -> Page:
+def make_page(
+    records: Iterable[Record],
+    manifest: Mapping[str, Any],
+    timings: Mapping[str, Mapping[str, Any]],
+    failures: Mapping[str, str],
+) -> Page:
     """Everything a report says about a study; arguments as for `tlx.report.write`."""
     found = {record["id"]: record for record in records}
     planned = [item["id"] for item in manifest["cells"]]
@@ -70,9 +75,9 @@ def make_page(records: Iterable[Record], manifest: Mapping[str, Any], timings: M
     return Page(
         study=manifest["study"],
         sentence=one_sentence(rows),
-        facts=_facts(there, planned, timings, extra=len(found) - len(there)),
+        facts=_facts(there, planned, timings, len(failures.keys() & set(planned)), extra=len(found) - len(there)),
         sections=tuple(_section(one, marks, name) for one, name in zip(made, names, strict=True)),
-        unfinished=_unfinished(manifest, found),
+        unfinished=_unfinished(manifest, found, failures),
         data=provenance.data(there),
         sources=provenance.sources(there),
         environment=provenance.environment(there),
@@ -133,14 +138,19 @@ def _costs(made: Comparison) -> Table:
 
 
 def _facts(
-    there: Sequence[Record], planned: Sequence[str], timings: Mapping[str, Mapping[str, Any]], extra: int
+    there: Sequence[Record],
+    planned: Sequence[str],
+    timings: Mapping[str, Mapping[str, Any]],
+    failed: int,
+    extra: int,
 ) -> tuple[tuple[str, str], ...]:
     times = [timings[cell]["wall_s"] for cell in planned if cell in timings and timings[cell].get("wall_s") is not None]
     done = sum(record["status"] == "ok" for record in there)
     facts = [
         ("cells done", f"{done} of {len(planned)}"),
         ("diverged", str(len(there) - done)),
-        ("missing", str(len(planned) - len(there))),
+        *([("failed", str(failed))] if failed else []),
+        ("missing", str(len(planned) - len(there) - failed)),
         (
             "learning rates tried per cell",
             span((len(record["trials"]) for record in there), amount),
@@ -152,16 +162,20 @@ def _facts(
     return tuple(facts)
 
 
-def _unfinished(manifest: Mapping[str, Any], found: Mapping[str, Record]) -> tuple[str, ...]:
+def _unfinished(
+    manifest: Mapping[str, Any], found: Mapping[str, Record], failures: Mapping[str, str]
+) -> tuple[str, ...]:
     lines = []
     for item in manifest["cells"]:
         record = found.get(item["id"])
         if record is None or record["status"] != "ok":
             cell = item["cell"]
-            state = "missing" if record is None else "diverged"
+            failure = failures.get(item["id"])
+            state = "diverged" if record else "failed" if failure else "missing"
             start = f" from {cell['source']}" if cell["source"] is not None else ""
             place = f"{cell['target']}, {wording.labels(cell['budget'])}, seed {cell['seed']}"
-            lines.append(f"{state}: {cell['entry']}{start} on {place} ({item['id']})")
+            why = f": {failure}" if failure and not record else ""
+            lines.append(f"{state}: {cell['entry']}{start} on {place} ({item['id']}){why}")
     return tuple(lines)
 
 

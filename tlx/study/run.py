@@ -14,6 +14,7 @@ from tlx.sharding import Placement, make_placement
 from tlx.study.cells import Cell, Released, SourceData, TargetData, expand
 from tlx.study.check import blamed_on, check_devices, check_overlap, check_study
 from tlx.study.context import Context
+from tlx.study.failing import or_failed
 from tlx.study.loading import Loader
 from tlx.study.plan import Unit, make_units
 from tlx.study.spec import Folders, Source, Study
@@ -123,7 +124,7 @@ def run(study: Study, folders: Folders, progress: Progress, on_context: Callable
       on_context: given the context before any work, so that the caller can stop it.
 
     Returns:
-      The grid; every cell of it has a record.
+      The grid; every cell of it has a record, or a note why it failed.
 
     Raises:
       ConfigError: something in it cannot be run.
@@ -154,5 +155,6 @@ def _run(grid: Grid, folders: Folders, progress: Progress, on_context: Callable[
         run_unit(unit, context)
         progress.advance(bar, sum(cell.id in missing for cell in unit.cells))
 
-    run_jobs([functools.partial(work, unit) for unit in in_order(todo)], workers, context.stop)
+    guarded = or_failed(work, context)
+    run_jobs([functools.partial(guarded, unit) for unit in in_order(todo)], workers, context.stop)
     progress.line(f"{context.programs.count} programs compiled in {context.programs.compile_s:.1f} s")
