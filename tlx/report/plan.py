@@ -1,5 +1,6 @@
 """What would run: cells, programs, label trees, costs, and why each strategy was chosen."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,9 +12,11 @@ from rich.table import Table
 from tlx import tree
 from tlx.adapt.anatomy import stage_of
 from tlx.records import Records
+from tlx.report.wording import amount, duration
 from tlx.study.cells import Released
-from tlx.study.cost import Size, size_of, step_flops
+from tlx.study.cost import Size, size_of, step_bytes, step_flops
 from tlx.study.plan import Unit, train_programs
+from tlx.study.predict import Prediction, predict
 from tlx.study.run import Grid
 
 # Columns when the output is a file or a pipe.
@@ -50,6 +53,7 @@ class EntryPlan:
       phases: the step at which each phase begins.
       size: counts and bytes.
       step_flops: of one train step.
+      step_bytes: memory that one train step takes at once.
       strategy: `loop` or `fused`.
       reason: why.
       cut: stages whose output is cached.
@@ -65,6 +69,7 @@ class EntryPlan:
     phases: tuple[int, ...]
     size: Size
     step_flops: float
+    step_bytes: float
     strategy: str
     reason: str
     cut: int
@@ -87,6 +92,7 @@ class Outline:
       compile: `jit` or `pmap`.
       sources: pre-trainings, name to number of steps.
       checkpoints: name to where its weights are and what wrote them.
+      left: what remains to be computed.
       entries: one plan each.
     """
 
@@ -100,6 +106,7 @@ class Outline:
     compile: str
     sources: dict[str, int]
     checkpoints: dict[str, str]
+    left: Prediction
     entries: tuple[EntryPlan, ...]
 
     def as_dict(self) -> dict[str, Any]:
@@ -137,6 +144,7 @@ def outline(grid: Grid, work: Path) -> Outline:
             for name, data in grid.sources.items()
             if isinstance(data, Released)
         },
+        left=predict(grid, work),
         entries=tuple(_entry(units, study.recipe.batch_size) for units in by_entry.values()),
     )
 
@@ -153,6 +161,7 @@ def _entry(units: list[Unit], batch_size: int) -> EntryPlan:
         phases=task.bounds,
         size=size_of(task),
         step_flops=step_flops(task, batch_size),
+        step_bytes=step_bytes(task, batch_size),
         strategy=unit.strategy,
         reason=unit.reason,
         cut=task.first,
@@ -188,6 +197,11 @@ def show(plan: Outline, leaves: bool = False) -> None:
         f"{sum(entry.runs for entry in plan.entries)} runs of {plan.steps} steps, batch {plan.batch_size}, "
         f"{plan.programs} train programs; {plan.compile} on {plan.devices} device(s)"
     )
+    left = plan.left
+    console.print(
+        f"left: {amount(left.flops, 'FLOP')} of training, about {duration(left.seconds)} ({left.basis}, "
+        f"{amount(left.rate, 'FLOP/s')})"
+    )
     for name, steps in plan.sources.items():
         console.print(f"pre-train once: {name}, {steps} steps")
     for name, what in plan.checkpoints.items():
@@ -214,6 +228,7 @@ def _overview(plan: Outline) -> Table:
         "frozen",
         "optimizer",
         "FLOPs/step",
+        "memory",
         "strategy",
     ):
         table.add_column(column, justify="left" if column in ("entry", "strategy") else "right", no_wrap=True)
@@ -229,6 +244,7 @@ def _overview(plan: Outline) -> Table:
             _bytes(size.frozen_bytes),
             _bytes(size.optimizer_bytes),
             f"{entry.step_flops / 1e6:,.2f} M",
+            "–" if math.isnan(entry.step_bytes) else _bytes(entry.step_bytes),
             entry.strategy,
         )
     return table
