@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tlx import atomic
 from tlx.data import source
 from tlx.lock import exclusive
 from tlx.progress import Progress
@@ -21,6 +22,9 @@ from tlx.study.spec import Folders, Source, Study
 from tlx.study.text import tokenizer_of
 from tlx.study.unit import run_unit
 from tlx.study.weights import content_digest, open_weights
+
+# Of a work folder, what many cells write into.
+_PARTS = ("records", "timings", "failures", "artifacts")
 
 
 @dataclass(frozen=True)
@@ -139,6 +143,8 @@ def run(study: Study, folders: Folders, progress: Progress, on_context: Callable
 
 def _run(grid: Grid, folders: Folders, progress: Progress, on_context: Callable[[Context], None]) -> None:
     study, records = grid.study, Records(folders.work)
+    for part in _PARTS:  # what a kill left half-written
+        atomic.clean_temporaries(folders.work / part)
     records.write_manifest(grid.manifest())
     context = Context(study, folders, grid.placement, grid.sources, grid.targets, progress)
     on_context(context)
