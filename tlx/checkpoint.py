@@ -24,6 +24,8 @@ from tlx.tree import digest_inventory, flatten, inventory, nbytes, unflatten
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+# Bytes that a checkpoint's folders, indices and manifest take besides its leaves.
+_SLACK = 2**18
 _log = logging.getLogger(__name__)
 
 
@@ -154,6 +156,7 @@ def save_artifact(folder: Path, tree: Any, meta: Mapping[str, Any], step: int = 
         if _read_manifest(folder)["leaves"] == content["leaves"]:
             return
         raise CheckpointError(folder, "holds another tree; delete it or choose another folder")
+    _check_room(folder, nbytes(leaves))
     temporary = atomic.temporary_beside(folder)
     try:
         if filled := {path: leaf for path, leaf in leaves.items() if leaf.size}:
@@ -169,6 +172,13 @@ def save_artifact(folder: Path, tree: Any, meta: Mapping[str, Any], step: int = 
         raise FileError(folder, message) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _check_room(folder: Path, size: int) -> None:
+    """Orbax, once it has met a full disk, goes on complaining from its threads: better not to begin."""
+    place = next(parent for parent in folder.parents if parent.exists())
+    if shutil.disk_usage(place).free < size + _SLACK:
+        raise FileError(folder, f"could not be written ({size} bytes): the disk is full")
 
 
 def is_artifact(folder: Path) -> bool:

@@ -254,8 +254,12 @@ def _show(work: Path, as_json: bool) -> int:
 
 
 def _use_compilation_cache(folder: Path) -> None:
+    import warnings
+
     import jax
 
+    # A program that cannot be kept, or is damaged, is compiled again: nothing the user has to do.
+    warnings.filterwarnings("ignore", message="Error (reading|writing) persistent compilation cache")
     jax.config.update("jax_compilation_cache_dir", str(folder.absolute()))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
