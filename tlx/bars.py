@@ -5,7 +5,15 @@ import threading
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 
 class Bars:
@@ -18,6 +26,8 @@ class Bars:
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
             console=self._console,
             transient=True,
             disable=not self._console.is_terminal,
@@ -46,14 +56,11 @@ class Bars:
             self._left[task] = total - done
 
     def advance(self, task: str, units: int) -> None:
-        """A bar grows; a full one becomes a line."""
+        """A bar grows; a full one goes away."""
         if units == 0:
             return
         with self._lock:
             self._progress.advance(self._tasks[task], units)
             self._left[task] -= units
-            full = self._left[task] == 0
-            if full:
+            if self._left[task] == 0:
                 self._progress.remove_task(self._tasks[task])
-        if full:
-            self.line(f"done: {task}")

@@ -144,13 +144,14 @@ def _data_dir() -> Path | str:
 
 def _run(options: argparse.Namespace) -> int:
     from tlx.bars import Bars
+    from tlx.json_lines import JsonLines
     from tlx.study import run
 
     study = _study(options)
     folders = _folders(options, study)
     _use_compilation_cache(folders.work / "cache")
-    with _Stopper() as stopper, Bars() as bars:
-        run.run(study, folders, bars, on_context=stopper.watch)
+    with _Stopper() as stopper, JsonLines() if options.json else Bars() as progress:
+        run.run(study, folders, progress, on_context=stopper.watch)
     return _show(folders.work, options.json)
 
 

@@ -38,7 +38,9 @@ def source_model(source: Source, context: Context) -> Pretrained:
     with context.source_locks[source.name]:
         if source.name not in context.pretrained:
             make = load_released if source.checkpoint else pretrain
-            context.pretrained[source.name] = make(source, context)
+            made = context.pretrained[source.name] = make(source, context)
+            if made.test_accuracy is not None:
+                context.say_once(f"{source.name}: pre-trained, accuracy on its own test split {made.test_accuracy:.1%}")
         return context.pretrained[source.name]
 
 

@@ -19,6 +19,7 @@ from tlx.study.failing import or_failed
 from tlx.study.loading import Loader
 from tlx.study.plan import Unit, make_units
 from tlx.study.spec import Folders, Source, Study
+from tlx.study.standing import Standing
 from tlx.study.text import tokenizer_of
 from tlx.study.unit import run_unit
 from tlx.study.weights import content_digest, open_weights
@@ -154,11 +155,12 @@ def _run(grid: Grid, folders: Folders, progress: Progress, on_context: Callable[
         progress.line(f"all {len(grid.cells)} cells have records: nothing to run")
         return
     workers = study.execution.workers or default_workers(grid.placement.devices)
-    bar = f"cells of {study.name}"
+    bar, standing = f"cells of {study.name}", Standing(records)
     progress.start(bar, len(grid.cells), len(grid.cells) - len(missing))
 
     def work(unit: Unit) -> None:
         run_unit(unit, context)
+        progress.line(standing.line(unit))
         progress.advance(bar, sum(cell.id in missing for cell in unit.cells))
 
     guarded = or_failed(work, context)
