@@ -55,7 +55,7 @@ def test_a_config_becomes_plain_values(study: Study) -> None:
     assert study.targets == (Target("lower", "digits", "train[700:800]", "train[900:950]", "test[50:]"),)
     assert study.budgets == (10, 20, 40) and study.seeds == (0, 1, 2)
     assert study.recipe == Recipe(4, 8, 0.0)
-    assert study.execution == Execution("jit", -1, 1, "auto", 0, 0, 200, 30.0, False)
+    assert study.execution == Execution("jit", -1, 1, "auto", 0, 0, 200, 0, 30.0, False)
     assert not holds(study, ConfigDict)
 
 
@@ -117,7 +117,7 @@ def test_every_field_of_the_config_reaches_its_place() -> None:
     assert [entry.batch_stats for entry in study.entries] == ["auto", "auto", "auto", "update_stats", "auto"]
     assert study.sources[0].optimizer == Optimizer(clip_norm=3.0, schedule="linear", accumulate=2, ema=0.5)
     assert (study.sources[0].weight_decay, study.sources[0].seed) == (0.5, 11)
-    assert study.execution == Execution("pmap", 2, 1, "loop", 3, 2, 50, 1.5, True)
+    assert study.execution == Execution("pmap", 2, 1, "loop", 3, 2, 50, 0, 1.5, True)
     assert build(load(SMALL, ["--config.mesh.fsdp=2"]), "").execution.fsdp == 2
 
 

@@ -134,6 +134,7 @@ def _execution(config: ConfigDict) -> Execution:
         steps_per_call=config.plan.steps_per_call,
         workers=config.plan.workers,
         eval_batch=config.plan.eval_batch,
+        members=config.plan.members,
         every_seconds=config.checkpoint.every_seconds,
         artifacts=config.artifacts,
     )

@@ -92,7 +92,7 @@ def test_killed_runs_end_with_the_records_of_an_undisturbed_one(
         warm.stdin.flush()
         pid = int(warm.stdout.readline())
         # Most are killed at work, some on the way there, and now and then one is let live.
-        time.sleep(chance.uniform(0.5, 6.0))
+        time.sleep(chance.uniform(0.5, 4.0))
         with contextlib.suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGKILL)
         code = int(warm.stdout.readline())

@@ -54,7 +54,7 @@ def make(
         budgets=(6, 12),
         seeds=(0,),
         recipe=RECIPE,
-        execution=Execution("jit", -1, 1, "auto", 0, 0, 8, 30.0, False),
+        execution=Execution("jit", -1, 1, "auto", 0, 0, 8, 0, 30.0, False),
         config={},
         command="tlx plan",
     )

@@ -87,6 +87,7 @@ PLAN: Fields = {
     "strategy": Field("auto", "how cells become programs", choices=("auto", "loop", "fused")),
     "steps_per_call": Field(0, "train steps in one call of a program; 0 lets the plan choose", low=0, high=100_000),
     "workers": Field(0, "units run at once on a CPU; 0 lets the plan choose", low=0, high=256),
+    "members": Field(0, "runs fused into one program at most; 0 for as many as fit into memory", low=0, high=100_000),
     "eval_batch": Field(200, "examples per call when evaluating", low=1, high=1_000_000),
 }
 MESH: Fields = {

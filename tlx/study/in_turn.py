@@ -17,7 +17,7 @@ from tlx.study.examples import batch_table
 from tlx.study.plan import Unit
 from tlx.study.saving import Gate
 from tlx.study.starts import Start
-from tlx.study.trials import Trained, Trial, fresh_state, state_after, trials_of
+from tlx.study.trials import Trained, Trial, finished, fresh_state, saved, state_after, trials_of
 
 
 def run_in_turn(unit: Unit, starts: dict[int, Start], checkpoints: Checkpoints, context: Context) -> dict[str, Trained]:
@@ -55,7 +55,7 @@ class _Turn:
         self.gate = Gate(context.study.execution.every_seconds, context.save_lock)
         restored = checkpoints.restore()
         content = restored.tree if restored else {}
-        self.done = {key: _finished(run) for key, run in content.get("done", {}).items()}
+        self.done = {key: finished(run) for key, run in content.get("done", {}).items()}
         self.interrupted = content.get("now", {})
         self.trial: Trial | None = None
         self.step = 0
@@ -103,25 +103,5 @@ class _Turn:
         assert self.trial is not None
         seconds = np.float32(time.perf_counter() - self.began)
         now = {self.trial.key: {"state": to_tree(state), "losses": losses, "seconds": seconds}}
-        done = {key: _saved(run) for key, run in self.done.items()}
+        done = {key: saved(run) for key, run in self.done.items()}
         self.checkpoints.save(len(done) * self.unit.task.steps + self.step, {"done": done, "now": now}, {})
-
-
-def _saved(run: Trained) -> dict[str, Any]:
-    return {
-        "trainable": run.trainable,
-        "stats": run.stats,
-        "losses": run.losses,
-        "diverged": np.bool_(run.diverged),
-        "seconds": np.float32(run.seconds),
-    }
-
-
-def _finished(saved: dict[str, Any]) -> Trained:
-    return Trained(
-        trainable=saved["trainable"],
-        stats=saved.get("stats", {}),
-        losses=saved["losses"],
-        diverged=bool(saved["diverged"]),
-        seconds=float(saved["seconds"]),
-    )

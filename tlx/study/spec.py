@@ -158,6 +158,7 @@ class Execution:
       steps_per_call: train steps in one call of a program, 0 to let the plan choose.
       workers: units run at once on a CPU, 0 to let the plan choose.
       eval_batch: examples per call when evaluating.
+      members: runs that are fused into one program at most, 0 for as many as fit into memory.
       every_seconds: unfinished work is saved at most this often; 0 saves after every call.
       artifacts: whether what each cell trained is kept.
     """
@@ -169,6 +170,7 @@ class Execution:
     steps_per_call: int
     workers: int
     eval_batch: int
+    members: int
     every_seconds: float
     artifacts: bool
 

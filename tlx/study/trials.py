@@ -78,6 +78,28 @@ def state_after(
     return like(unit.task, whole, _hyper(unit, trial, context), step)
 
 
+def saved(run: Trained) -> dict[str, Any]:
+    """A finished run as a checkpoint holds it."""
+    return {
+        "trainable": run.trainable,
+        "stats": run.stats,
+        "losses": run.losses,
+        "diverged": np.bool_(run.diverged),
+        "seconds": np.float32(run.seconds),
+    }
+
+
+def finished(saved: dict[str, Any]) -> Trained:
+    """A finished run from a checkpoint."""
+    return Trained(
+        trainable=saved["trainable"],
+        stats=saved.get("stats", {}),
+        losses=saved["losses"],
+        diverged=bool(saved["diverged"]),
+        seconds=float(saved["seconds"]),
+    )
+
+
 def _hyper(unit: Unit, trial: Trial, context: Context) -> Hyper:
     return make_hyper(
         trial.learning_rate,
