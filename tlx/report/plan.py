@@ -20,7 +20,7 @@ from tlx.study.predict import Prediction, predict
 from tlx.study.run import Grid
 
 # Columns when the output is a file or a pipe.
-PIPE_WIDTH = 110
+PIPE_WIDTH = 132
 
 
 @dataclass(frozen=True)
