@@ -8,7 +8,7 @@ from runs import EXAMPLES, IMAGE_NHWC, LABEL_N, begin, largest_gap, table, task_
 from tiny import adapt, batch, compiled_forward, tiny_model
 from tiny import variables as tiny_variables
 
-from tlx import cut
+from tlx import cut, tree
 from tlx.data.preprocess import normalise
 from tlx.loop import Programs, Resident
 from tlx.partition import combine
@@ -143,3 +143,63 @@ def test_training_on_kept_activations_is_training_through_the_frozen_stages(
     np.testing.assert_allclose(short_losses, losses, rtol=1e-5)
     assert largest_gap(whole.trainable, short.trainable) < 1e-5
     assert largest_gap(whole.trainable, state.trainable) > 1e-2, "it did train"
+
+
+# What happens below the cut, as far as methods go.
+
+
+@pytest.mark.parametrize(
+    ("method", "changes", "depth", "acts"),
+    [
+        ("head", {}, 4, False),
+        ("probe", {}, 4, False),
+        ("top", {}, 2, False),
+        ("lora", {}, 1, False),
+        ("lora", {"target": "block_1/.*/(query|value)"}, 2, False),
+        ("pissa", {}, 1, False),
+        ("prefix", {}, 1, False),
+        ("vpt_deep", {}, 1, True),
+        ("side", {}, 4, True),
+        ("head2toe", {}, 4, True),
+    ],
+)
+def test_methods_that_do_nothing_below_the_cut_share_what_is_computed_there(
+    method: str, changes: dict[str, Any], depth: int, acts: bool
+) -> None:
+    adapted = adapt(method, tiny_model(), **changes)
+    assert adapted.cut() == depth
+    below = cut.below(adapted, depth)
+    assert below.method == (method if acts else "full")
+    assert (below == cut.below(adapt("head", tiny_model()), depth)) == (not acts)
+    leaves = tree.flatten(cut.leaves_below(below, tiny_variables(adapted), depth))
+    trainable = {path for path, label in adapted.labels().items() if label != "frozen"}
+    assert not trainable & set(leaves)
+    if not acts:
+        names = [path.split("/")[:2] for path in leaves]
+        assert {collection for collection, _ in names} == {"params"}
+        assert {stage for _, stage in names} == set(STAGES[:depth])
+
+
+def test_adapters_below_the_cut_are_part_of_what_is_computed_there() -> None:
+    """As of a method that is frozen there, but not idle."""
+    adapted = adapt("lora", tiny_model())
+    below = cut.below(adapted, 2)
+    assert below.method == "lora"
+    leaves = tree.flatten(cut.leaves_below(below, tiny_variables(adapted), 2))
+    assert {path.split("/")[1] for path in leaves if path.startswith("adapters/")} == {"block_0"}
+
+
+@pytest.mark.parametrize("method", ["head", "vpt_deep"])
+def test_activations_depend_on_the_leaves_below_alone(method: str, programs: Programs) -> None:
+    task = task_of(method, 1)
+    leaves, depth = variables(task), task.adapted.cut()
+    read = tree.flatten(cut.leaves_below(cut.below(task.adapted, depth), leaves, depth))
+    others = {path: leaf if path in read else leaf + 1 for path, leaf in tree.flatten(leaves).items()}
+    one, _ = activations(task, leaves, IMAGE_NHWC[:8], depth, programs)
+    other, _ = activations(task, tree.unflatten(others), IMAGE_NHWC[:8], depth, programs)
+    whole = jax.jit(lambda leaves, x: task.adapted.apply(leaves, normalise(x), last=depth)[0])
+    for mine, same, wanted in zip(
+        *map(jax.tree.leaves, (one, other, whole(tree.unflatten(others), IMAGE_NHWC[:8]))), strict=True
+    ):
+        np.testing.assert_array_equal(mine, same)
+        np.testing.assert_allclose(mine, wanted, atol=1e-6)

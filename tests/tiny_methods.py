@@ -63,6 +63,7 @@ TINY_METHODS = {
         lambda model: {"frozen": (f"params/({'|'.join(model.stages[:2])})/.*",)},
     ),
     "head": TinyMethod(lambda model: HEAD, last),
+    "probe": TinyMethod(lambda model: HEAD, last),
     "lora": TinyMethod(lambda model: ADAPTERS, lambda model: 1, lambda model: {"rank": 2, "alpha": 4.0}),
     "rslora": TinyMethod(lambda model: ADAPTERS, lambda model: 1, lambda model: {"rank": 2, "alpha": 4.0}),
     "lora_plus": TinyMethod(lambda model: ADAPTERS, lambda model: 1, lambda model: {"rank": 2, "alpha": 4.0}),

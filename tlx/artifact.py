@@ -51,8 +51,8 @@ def save(folder: Path, adapted: Adapted, variables: dict[str, Any], lineage: Map
     meta = {
         "kind": "adaptation",
         "model": describe_model(adapted.model),
-        "method": {"name": adapted.method, "settings": _plain(dict(adapted.settings))},
-        "also": [{"name": name, "settings": _plain(dict(settings))} for name, settings in adapted.also],
+        "method": {"name": adapted.method, "settings": plain(dict(adapted.settings))},
+        "also": [{"name": name, "settings": plain(dict(settings))} for name, settings in adapted.also],
         "batch_stats": adapted.stats,
         "source_classes": adapted.source_classes,
         "base": tree.digest(base),
@@ -100,7 +100,7 @@ def describe_model(model: Model) -> dict[str, Any]:
     """An architecture in plain values, for JSON; `model_from` reads it back."""
     return {
         "name": model.name,
-        "settings": _plain(dict(model.settings)),
+        "settings": plain(dict(model.settings)),
         "num_classes": model.num_classes,
         "input_shape": list(model.input_shape),
     }
@@ -156,5 +156,6 @@ def _model(described: Mapping[str, Any]) -> Model:
     return Model(described["name"], tuple(sorted(settings.items())), described["num_classes"], shape)
 
 
-def _plain(settings: dict[str, Any]) -> dict[str, Any]:
+def plain(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings as JSON would give them back: tuples are lists."""
     return {key: list(value) if isinstance(value, tuple) else value for key, value in settings.items()}

@@ -137,4 +137,5 @@ def _execution(config: ConfigDict) -> Execution:
         members=config.plan.members,
         every_seconds=config.checkpoint.every_seconds,
         artifacts=config.artifacts,
+        features=config.plan.features,
     )

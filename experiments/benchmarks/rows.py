@@ -17,6 +17,8 @@ import optax
 from tlx import cut, fused, loop, tree
 from tlx.adapt.adapted import Adapted
 from tlx.data.order import index_table
+from tlx.linear.logistic import logistic_path
+from tlx.linear.ridge import ridge_path
 from tlx.loop import Programs, Resident
 from tlx.models.registry import Model
 from tlx.optim import Optimizer
@@ -44,6 +46,9 @@ class Scale:
       chunk: steps in one call of a program.
       heads: runs of the probe: 3 learning rates, 3 budgets, 5 seeds.
       jobs: runs of the ViT that wait for a worker.
+      labels: examples of the heads that are solved for.
+      features: width of what they see.
+      penalties: how many are tried; Kornblith et al. (2019) try 45 from 1e-6 to 1e5.
     """
 
     width: int = 64
@@ -54,6 +59,9 @@ class Scale:
     chunk: int = 25
     heads: int = 45
     jobs: int = 4
+    labels: int = 2000
+    features: int = 384
+    penalties: int = 45
 
 
 @dataclass(frozen=True)
@@ -274,6 +282,42 @@ def masked(scale: Scale, clips: bool) -> Row:
     return Row(says, by_hand(bench, optax.chain(clip, rule)), lambda: bench.run(task, state, frozen, bench.data))
 
 
+def solved(scale: Scale, solver: str) -> Row:
+    """Heads for every penalty by scikit-learn one after another, and all at once, to the same tolerance.
+
+    Args:
+      scale: of the work.
+      solver: `logistic` or `ridge`.
+    """
+    from sklearn.linear_model import LogisticRegression, Ridge  # not where rows are only listed
+
+    rng, size = np.random.default_rng(0), scale.labels
+    label_N = np.concatenate([np.arange(CLASSES), rng.integers(0, CLASSES, size - CLASSES)])
+    x_ND = rng.normal(size=(size, scale.features)) * np.linspace(0.05, 1.5, scale.features)
+    x_ND += 0.02 * rng.normal(size=(CLASSES, scale.features))[label_N]  # classes overlap
+    one_hot_NC = np.eye(CLASSES)[label_N]
+    lambdas = [float(penalty) for penalty in np.logspace(-6, 5, scale.penalties)]
+
+    def theirs() -> np.ndarray:
+        losses = []
+        for penalty in lambdas:
+            if solver == "ridge":
+                fit = Ridge(alpha=penalty * size).fit(x_ND, one_hot_NC)
+                error = 0.5 * np.square(fit.predict(x_ND) - one_hot_NC).sum(axis=1).mean()
+            else:
+                fit = LogisticRegression(C=1 / (penalty * size), tol=1e-4, max_iter=10_000).fit(x_ND, label_N)
+                error = -fit.predict_log_proba(x_ND)[np.arange(size), label_N].mean()
+            losses.append(error + 0.5 * penalty * np.square(fit.coef_).sum())
+        return np.array(losses)
+
+    def ours() -> np.ndarray:
+        if solver == "ridge":
+            return ridge_path(x_ND, one_hot_NC, lambdas).loss_L
+        return logistic_path(x_ND, one_hot_NC, lambdas, tolerance=1e-4).loss_L
+
+    return Row(f"{solver} for {scale.penalties} penalties by scikit-learn / by tlx", theirs, ours)
+
+
 ROWS: dict[str, Callable[[Scale], Row]] = {
     "overhead": overhead,
     "fused": probes,
@@ -281,4 +325,6 @@ ROWS: dict[str, Callable[[Scale], Row]] = {
     "workers": workers,
     "partition": functools.partial(masked, clips=True),
     "partition-unclipped": functools.partial(masked, clips=False),
+    "logistic": functools.partial(solved, solver="logistic"),
+    "ridge": functools.partial(solved, solver="ridge"),
 }

@@ -22,7 +22,7 @@ from tiny import (
     variables,
 )
 
-from tlx import tree
+from tlx import cut, tree
 from tlx.adapt.adapted import Adapted
 from tlx.adapt.registry import METHODS
 from tlx.config import RECIPE
@@ -150,6 +150,20 @@ def test_the_optimizer_holds_promised_leaves_only(adapted: Adapted) -> None:
     size = size_of(Task(adapted, Optimizer(), STEPS))
     assert size.optimizer_bytes == tree.nbytes(state.opt_state)
     assert size.trainable == sum(every[path].size for path in promised(adapted))
+
+
+@pytest.mark.thorough
+def test_what_can_be_kept_at_the_cut_is_what_the_whole_tree_gives_there(adapted: Adapted) -> None:
+    """Adapters away from their start, so that one that acts below shows."""
+    depth, whole, x = adapted.cut(), away(adapted, promised(adapted)), batch(adapted.model)["input"]
+    if not depth:
+        pytest.skip("nothing lies below")
+    below = cut.below(adapted, depth)
+    own = cut.leaves_below(below, whole, depth)
+    blank = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), below.abstract())
+    kept, _ = compiled_forward(below, last=depth)(tree.unflatten({**tree.flatten(blank), **tree.flatten(own)}), x)
+    there, _ = compiled_forward(adapted, last=depth)(whole, x)
+    assert gap(kept, there) == 0.0
 
 
 @pytest.mark.thorough

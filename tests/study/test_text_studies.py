@@ -160,3 +160,13 @@ def test_models_and_data_that_do_not_go_together(prepared: Path, overrides: tupl
         made = study(prepared, *(f"--config.{override}" for override in overrides))
         run.lay_out(made, Folders(prepared / "nowhere", prepared), Silent())
     assert str(caught.value) == line
+
+
+def test_a_probe_wants_a_head_of_one_layer(prepared: Path) -> None:
+    overrides = ("--config.adapt.probe.method.name=probe", "--config.model.head=classify_deep")
+    with pytest.raises(TlxError) as caught:
+        run.lay_out(study(prepared, *overrides), Folders(prepared / "nowhere", prepared), Silent())
+    assert str(caught.value) == (
+        "config.adapt.probe.method.name: 'probe' needs a head of one linear layer on one vector an example, which that "
+        "of 'bert' is not; use 'head'"
+    )

@@ -41,6 +41,14 @@ class Anatomy:
         """Whether the head has leaves of its own; one that is the table of words has none."""
         return any(path.startswith("params/head/") for path in self.leaves)
 
+    @property
+    def has_linear_head(self) -> bool:
+        """Whether the head is one dense layer on one vector for each example."""
+        head = {path: leaf.shape for path, leaf in self.leaves.items() if path.startswith("params/head/")}
+        shape = (self.outputs[-2].shape[-1], self.model.num_classes) if hasattr(self.outputs[-2], "shape") else ()
+        flat = bool(shape) and self.outputs[-2].ndim == 2
+        return flat and head == {"params/head/kernel": shape, "params/head/bias": shape[1:]}
+
     def idle_above(self, path: str, depth: int) -> bool:
         """Whether no stage from `depth` on reads a leaf."""
         shared = self.model.kind.shared(dict(self.model.settings))

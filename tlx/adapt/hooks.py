@@ -110,3 +110,22 @@ class Candidates:
     chosen: int
     evaluate: Callable[[dict[str, Any]], float]
     key: jax.Array
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """Labelled examples whose features stay as they are.
+
+    Args:
+      x_ND: features, [examples, width].
+      label_N: classes, or scores as floats.
+      outputs: of the head: classes, or 1 for scores.
+      smoothing: share of the target mass spread over all classes.
+      penalties: of the head's kernel, one for each trial.
+    """
+
+    x_ND: np.ndarray
+    label_N: np.ndarray
+    outputs: int
+    smoothing: float
+    penalties: tuple[float, ...]

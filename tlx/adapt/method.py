@@ -9,8 +9,9 @@ import jax
 import optax
 
 from tlx.adapt.anatomy import Anatomy, Base
-from tlx.adapt.hooks import Around, Calibration, Candidates, Moment, Pass, Phase
+from tlx.adapt.hooks import Around, Calibration, Candidates, Fixed, Moment, Pass, Phase
 from tlx.fields import Fields
+from tlx.linear.solution import Solution
 from tlx.partition import Rules
 
 Settings = Mapping[str, Any]
@@ -62,6 +63,8 @@ class Method:
       calibrate: `(settings, calibration)` to leaves that replace grown ones, made from examples.
       examples: whose examples `calibrate` wants: `target`, `source` or nobody's.
       combine: `(settings, candidates)` to the leaves that are evaluated, from those of all trials.
+      solve: `(settings, fixed)` to heads that are the best there are on features that never change, one for each of a
+        cell's trials; there are then no steps, and what the config calls learning rates are L2 penalties.
       merge: `(settings, leaves, sides)` to the leaves of a plain model that computes the same; both by path,
         without the collection's name, in float32.
       keeps_head: whether it keeps the source's own head, whatever the classes of the target.
@@ -88,6 +91,7 @@ class Method:
     calibrate: Callable[[Settings, Calibration], dict[str, Any]] | None = None
     examples: str = ""
     combine: Callable[[Settings, Candidates], dict[str, Any]] | None = None
+    solve: Callable[[Settings, Fixed], Solution] | None = None
     merge: Callable[[Settings, dict[str, Any], dict[str, Any]], dict[str, Any]] | None = None
     keeps_head: bool = False
     modifies: bool = False

@@ -25,6 +25,7 @@ from tlx.adapt.method import Method
 from tlx.adapt.norm import NORM
 from tlx.adapt.pissa import PISSA
 from tlx.adapt.prefix import PREFIX, PTUNING_V2
+from tlx.adapt.probe import PROBE
 from tlx.adapt.prompt import PROMPT
 from tlx.adapt.ranges import FREEZE_FIRST, SURGICAL, TOP
 from tlx.adapt.side import SIDE
@@ -38,6 +39,7 @@ METHODS: dict[str, Method] = {
         FULL,
         FREEZE,
         HEAD,
+        PROBE,
         LORA,
         IA3,
         SSF,

@@ -8,7 +8,7 @@ from tlx.adapt.registry import METHODS
 from tlx.fields import Field, Fields
 from tlx.models.registry import CLASSIFY, MODELS, OBJECTIVES
 from tlx.optim import SCHEDULES
-from tlx.study.spec import LABEL, PREDICTED
+from tlx.study.spec import LABEL, PLACES, PREDICTED
 
 SCRATCH_RATES = (1e-4, 1e-3, 1e-2)
 _RATE = Field(1e-3, "peak learning rate", low=1e-12, high=1e6)
@@ -78,7 +78,10 @@ TARGET: Fields = {
 ENTRY: Fields = {
     "arm": Field("transfer", "what it starts from", choices=("scratch", "random-frozen", "transfer")),
     "lr": Field(
-        (), "learning rates to try, as many for every entry; () for the method's own", each=_RATE, may_be_empty=True
+        (),
+        "learning rates to try, or a probe's penalties λ, as many for every entry; () for the method's own",
+        each=_RATE,
+        may_be_empty=True,
     ),
     "batch_stats": Field("auto", "running statistics; auto updates those of norms that train", choices=STATS),
     **{name: _inherited(field, "that of config.train") for name, field in _CHOICES.items()},
@@ -89,6 +92,7 @@ PLAN: Fields = {
     "workers": Field(0, "units run at once on a CPU; 0 lets the plan choose", low=0, high=256),
     "members": Field(0, "runs fused into one program at most; 0 for as many as fit into memory", low=0, high=100_000),
     "eval_batch": Field(200, "examples per call when evaluating", low=1, high=1_000_000),
+    "features": Field("disk", "where activations at the cut are kept: WORKDIR/features, or memory", choices=PLACES),
 }
 MESH: Fields = {
     "data": Field(-1, "devices the batch is split over; -1 for all", low=-1, high=100_000),

@@ -15,9 +15,11 @@ from tlx.records import Records
 from tlx.report.wording import amount, duration
 from tlx.study.cells import Released
 from tlx.study.cost import Size, size_of, step_bytes, step_flops
+from tlx.study.features import written_bytes
 from tlx.study.plan import Unit, train_programs
 from tlx.study.predict import Prediction, predict
 from tlx.study.run import Grid
+from tlx.study.spec import DISK
 
 # Columns when the output is a file or a pipe.
 PIPE_WIDTH = 132
@@ -54,7 +56,7 @@ class EntryPlan:
       size: counts and bytes.
       step_flops: of one train step.
       step_bytes: memory that one train step takes at once.
-      strategy: `loop` or `fused`.
+      strategy: `loop`, `fused` or `solved`.
       reason: why.
       cut: stages whose output is cached.
       cells: how many.
@@ -94,6 +96,8 @@ class Outline:
       checkpoints: name to where its weights are and what wrote them.
       left: what remains to be computed.
       entries: one plan each.
+      features: where activations at the cuts are kept, `disk` or `memory`.
+      features_bytes: what they take, each counted once.
     """
 
     study: str
@@ -108,6 +112,8 @@ class Outline:
     checkpoints: dict[str, str]
     left: Prediction
     entries: tuple[EntryPlan, ...]
+    features: str
+    features_bytes: int
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -146,6 +152,8 @@ def outline(grid: Grid, work: Path) -> Outline:
         },
         left=predict(grid, work),
         entries=tuple(_entry(units, study.recipe.batch_size) for units in by_entry.values()),
+        features=study.execution.features,
+        features_bytes=written_bytes(grid.units, grid.targets),
     )
 
 
@@ -160,8 +168,8 @@ def _entry(units: list[Unit], batch_size: int) -> EntryPlan:
         parts=tuple(_parts(unit)),
         phases=task.bounds,
         size=size_of(task),
-        step_flops=step_flops(task, batch_size),
-        step_bytes=step_bytes(task, batch_size),
+        step_flops=0.0 if unit.strategy == "solved" else step_flops(task, batch_size),
+        step_bytes=math.nan if unit.strategy == "solved" else step_bytes(task, batch_size),
         strategy=unit.strategy,
         reason=unit.reason,
         cut=task.first,
@@ -206,6 +214,9 @@ def show(plan: Outline, leaves: bool = False) -> None:
         console.print(f"pre-train once: {name}, {steps} steps")
     for name, what in plan.checkpoints.items():
         console.print(f"load: {name}, {what}")
+    if plan.features_bytes:
+        where = "WORKDIR/features" if plan.features == DISK else "memory"
+        console.print(f"activations at the cuts: {_bytes(plan.features_bytes)}, kept once in {where}")
     console.print(_overview(plan))
     for entry in plan.entries:
         console.print(f"\n[bold]{entry.entry}[/] ({entry.arm}, {entry.method}): {entry.strategy}, {entry.reason}")

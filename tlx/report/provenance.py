@@ -62,7 +62,8 @@ def cells(records: Iterable[Record], timings: Mapping[str, Mapping[str, Any]]) -
     lines = []
     for record in records:
         cell, result = record["cell"], record["result"]
-        rate = record["selected"]["lr"]
+        selected = record["selected"]
+        rate = selected["lr"] if "lr" in selected else selected["l2"]
         ok = record["status"] == "ok"
         lines.append(
             (

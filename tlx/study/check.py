@@ -187,6 +187,7 @@ def _check_methods(
                 adapted = entry.adapted(model_of(study, data.train))
                 labels = adapted.labels()
                 _check_compares(entry, adapted)
+            _check_solved(study, entry, adapted, data)
             freezes = any(label == FROZEN for path, label in labels.items() if path.startswith("params/"))
             if entry.arm == (SCRATCH if freezes else RANDOM_FROZEN):
                 does = "freezes some leaves" if freezes else "freezes nothing"
@@ -207,6 +208,22 @@ def _check_compares(entry: Entry, adapted: Adapted) -> None:
         raise ConfigError("name", f"{entry.method!r} holds on to a source, which arm {entry.arm!r} has none of")
     if sum(method.combine is not None for method, _ in adapted.parts) > 1:
         raise ConfigError("also", "two methods that combine trials; one must decide what is scored")
+
+
+def _check_solved(study: Study, entry: Entry, adapted: Adapted, data: TargetData) -> None:
+    """Whether features are the same at every step, and the head linear in them, where it is solved for."""
+    if not any(method.solve for method, _ in adapted.parts):
+        return
+    where, name = f"config.adapt.{entry.name}", entry.method
+    if drawing := [op.name for op in study.pipeline(data.train.num_classes or 1).ops if op.random]:
+        why = f"{name!r} needs features that stay the same, and {drawing[0]!r} of config.preprocess.ops draws"
+        raise ConfigError(f"{where}.method.name", f"{why}; use 'head'")
+    if adapted.cut() < len(adapted.model.stages) - 1:
+        why = f"{name!r} needs features that stay the same, and {entry.batch_stats!r} changes statistics below the head"
+        raise ConfigError(f"{where}.batch_stats", f"{why}; use 'frozen_stats'")
+    if not adapted.anatomy.has_linear_head:
+        why = f"{name!r} needs a head of one linear layer on one vector an example"
+        raise ConfigError(f"{where}.method.name", f"{why}, which that of {adapted.model.name!r} is not; use 'head'")
 
 
 def check_overlap(study: Study, data_dir: Path | str) -> None:

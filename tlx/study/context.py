@@ -20,7 +20,8 @@ from tlx.seeds import derive
 from tlx.sharding import Placement
 from tlx.step import Task, predict
 from tlx.study.cells import Released, SourceData, TargetData
-from tlx.study.spec import Folders, Study
+from tlx.study.features import Features
+from tlx.study.spec import DISK, Folders, Study
 
 
 class Stopped(TlxError):
@@ -74,11 +75,14 @@ class Context:
     stop: threading.Event = field(default_factory=threading.Event)
     save_lock: threading.Lock = field(default_factory=threading.Lock)
     source_locks: dict[str, threading.Lock] = field(init=False)
+    features: Features = field(init=False)
     _said: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        """One lock a source: it is pre-trained once, by whoever needs it first."""
+        """One lock a source: it is pre-trained once, by whoever needs it first; one place for activations."""
         self.source_locks = {source.name: threading.Lock() for source in self.study.sources}
+        on_disk = self.study.execution.features == DISK
+        self.features = Features(self.folders.work / "features" if on_disk else None, self.progress.line)
 
     def say_once(self, text: str) -> None:
         """A line that many units would repeat."""

@@ -41,7 +41,7 @@ class Unit:
       id: content id of its cells and of how they are run, as the latter decides the last bits.
       cells: what it will record.
       task: what every one of its runs is.
-      strategy: `loop`, runs one after another through one program; `fused`, all in one program.
+      strategy: `loop`, runs one after another through one program; `fused`, all in one program; `solved`, no steps.
       reason: why that strategy.
       chunk: train steps in one call.
     """
@@ -99,7 +99,7 @@ def make_units(
         task = _task(study, adapted, cell.entry.optimizer)
         strategy, reason = choose_strategy(study, task, cell.entry.arm)
         alike = (cell.entry.name, cell.source and cell.source.name, cell.target.name)
-        key = alike if strategy == "fused" else (*alike, cell.budget)
+        key = (*alike, cell.budget) if strategy == "loop" else alike
         groups.setdefault(key, []).append(cell)
         choices[key] = (task, strategy, reason)
     units = []
@@ -135,7 +135,7 @@ def train_programs(study: Study, units: Sequence[Unit]) -> int:
             continue
         for length in _call_lengths(0, source.recipe.steps, units[0].chunk):
             programs.add((source.datasets, source.train, source.objective, source.recipe, source.optimizer, length))
-    for unit in units:
+    for unit in (unit for unit in units if unit.strategy != "solved"):
         # A fused program holds one pool of inputs for each backbone that its cut makes different.
         own = unit.task.first > 0 and unit.first.entry.arm != TRANSFER
         pools = len({cell.seed for cell in unit.cells}) if own else 1
@@ -158,7 +158,7 @@ def model_of(study: Study, arrays: Arrays | OnDisk | Parts) -> Model:
 
 
 def choose_strategy(study: Study, task: Task, arm: str) -> tuple[str, str]:
-    """`loop` or `fused`, and the reason in a few words.
+    """`loop`, `fused` or `solved`, and the reason in a few words.
 
     Args:
       study: may override the choice; names the devices.
@@ -174,6 +174,8 @@ def choose_strategy(study: Study, task: Task, arm: str) -> tuple[str, str]:
     if task.ops.random and task.adapted.cut():
         drawing = next(op.name for op in task.ops.ops if op.random)
         cached = f"{drawing} draws other inputs at every step: nothing cached; "
+    if any(method.solve for method, _ in task.adapted.parts):
+        return "solved", f"{cached}the heads of each cell have a closed form, or are a convex problem"
     if execution.compile == "pmap":
         return "loop", f"{cached}pmap spreads one run over the devices"
     if len(task.adapted.phases) > 1:

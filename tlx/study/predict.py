@@ -57,7 +57,8 @@ def predict(grid: Grid, work: Path) -> Prediction:
     for unit in grid.units:
         if all(records.has(cell.id) for cell in unit.cells):
             continue
-        flops += unit.runs * unit.task.steps * step_flops(unit.task, recipe.batch_size)
+        if unit.strategy != "solved":  # next to nothing
+            flops += unit.runs * unit.task.steps * step_flops(unit.task, recipe.batch_size)
         sources |= {unit.first.source.name} if unit.first.source else set()
     kept = work / "sources"
     if not kept.exists():  # what is pre-trained in part is counted as if it were done

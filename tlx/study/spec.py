@@ -11,6 +11,7 @@ from tlx.optim import Optimizer
 
 Settings = tuple[tuple[str, Any], ...]
 
+DISK, MEMORY = PLACES = ("disk", "memory")
 LABEL, SCORE = PREDICTED = ("label", "score")
 SCRATCH, RANDOM_FROZEN, TRANSFER = ARMS = ("scratch", "random-frozen", "transfer")
 
@@ -120,7 +121,7 @@ class Entry:
       batch_stats: what becomes of running statistics, one of `adapt.adapted.STATS`.
       optimizer: how the trainable leaves move.
       weight_decay: decoupled.
-      learning_rates: the trials of each cell.
+      learning_rates: the trials of each cell; L2 penalties where heads are solved for.
     """
 
     name: str
@@ -161,6 +162,7 @@ class Execution:
       members: runs that are fused into one program at most, 0 for as many as fit into memory.
       every_seconds: unfinished work is saved at most this often; 0 saves after every call.
       artifacts: whether what each cell trained is kept.
+      features: where activations at the cut are kept, `disk` or `memory`; the numbers are the same.
     """
 
     compile: str
@@ -173,6 +175,7 @@ class Execution:
     members: int
     every_seconds: float
     artifacts: bool
+    features: str = DISK
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import numpy as np
 
-from tlx import cut, tree
-from tlx.adapt.anatomy import stage_of
+from tlx import artifact, cut, tree
+from tlx.adapt.adapted import Adapted
 from tlx.study.calibrate import calibrated
+from tlx.study.cells import NUMERICS
 from tlx.study.context import Context, fresh_variables, with_adapters
 from tlx.study.plan import Unit, resets
 from tlx.study.pretrain import source_model
@@ -53,7 +55,7 @@ def starts_of(unit: Unit, context: Context) -> dict[int, Start]:
     """
     task, data = unit.task, context.targets[unit.first.target.name]
     inputs_of = {"train": data.train.input_N, "validation": data.validation.input_N}
-    below = task.adapted.model.stages[: task.first]
+    below = cut.below(task.adapted, task.first)
     cache: dict[str, _Backbone] = {}
     starts = {}
     for seed in sorted({cell.seed for cell in unit.cells}):
@@ -61,10 +63,10 @@ def starts_of(unit: Unit, context: Context) -> dict[int, Start]:
         trainable, stats, frozen = task.adapted.split(variables, task.at(0).phase)
         start = Start(trainable, frozen, stats, report, inputs_of, _as_they_are, 0.0)
         if task.first:
-            under = {path: leaf for path, leaf in tree.flatten(frozen).items() if stage_of(path, below)}
-            name = tree.digest(tree.unflatten(under))
+            leaves = cut.leaves_below(below, variables, task.first)
+            name = tree.digest(leaves)
             if name not in cache:
-                cache[name] = _Backbone(unit, variables, inputs_of, context)
+                cache[name] = _Backbone(unit, below, leaves, name, context)
             backbone = cache[name]
             anatomy = task.adapted.anatomy
             needed = {p: x for p, x in tree.flatten(frozen).items() if not anatomy.idle_above(p, task.first)}
@@ -106,25 +108,56 @@ def _as_they_are(role: str, input_N: np.ndarray) -> np.ndarray:
 class _Backbone:
     """The frozen stages below the cut, run once for each set of examples."""
 
-    def __init__(self, unit: Unit, variables: Any, inputs_of: dict[str, np.ndarray], context: Context) -> None:
-        self._unit, self._variables, self._context = unit, variables, context
-        self._lock = threading.Lock()
+    def __init__(self, unit: Unit, adapted: Adapted, leaves: dict[str, Any], digest: str, context: Context) -> None:
+        self._unit, self._adapted, self._leaves, self._context = unit, adapted, leaves, context
         self._kept: dict[str, Any] = {}
+        self._lock = threading.Lock()
+        self._identity = self._all_that_matters(digest)
         self.flops = 0.0
-        self.inputs = {role: self.entering(role, input_N) for role, input_N in inputs_of.items()}
+        data = context.targets[unit.first.target.name]
+        self.inputs = {
+            "train": self._of("train", data.train.digest, data.train.input_N),
+            "validation": self._of("validation", data.validation.digest, data.validation.input_N),
+        }
 
     def entering(self, role: str, input_N: np.ndarray) -> Any:
-        """What enters the first stage that runs."""
+        """What enters the first stage that runs, for examples that were given out after selection."""
+        facts = self._context.targets[self._unit.first.target.name].test.facts()
+        return self._of(role, facts["digest"], input_N)
+
+    def _of(self, role: str, digest: str, input_N: np.ndarray) -> Any:
         with self._lock:
             if role not in self._kept:
-                self._kept[role], self.flops = cut.activations(
-                    self._unit.task.adapted,
-                    self._variables,
-                    input_N,
-                    self._unit.task.first,
-                    placement=self._context.placement,
-                    programs=self._context.programs,
-                    batch=self._context.study.execution.eval_batch,
-                    ops=self._context.study.pipeline().evaluation,
+                identity = {**self._identity, "examples": digest}
+                self._kept[role], self.flops = self._context.features.get(
+                    identity, len(input_N), lambda: self._compute(input_N)
                 )
             return self._kept[role]
+
+    def _compute(self, input_N: np.ndarray) -> Any:
+        return cut.each_batch(
+            self._adapted,
+            self._leaves,
+            input_N,
+            self._unit.task.first,
+            placement=self._context.placement,
+            programs=self._context.programs,
+            batch=self._context.study.execution.eval_batch,
+            ops=self._context.study.pipeline().evaluation,
+        )
+
+    def _all_that_matters(self, digest: str) -> dict[str, Any]:
+        """Everything but the examples that decides activations, to their last bit."""
+        device, adapted = jax.devices()[0], self._adapted
+        return {
+            "numerics": NUMERICS,
+            "model": artifact.describe_model(adapted.model),
+            "methods": [[method.name, artifact.plain(own)] for method, own in adapted.parts],
+            "precision": adapted.precision,
+            "depth": self._unit.task.first,
+            "leaves": digest,
+            "ops": self._context.study.pipeline().evaluation.canonical(),
+            "batch": self._context.study.execution.eval_batch,
+            "jax": jax.__version__,
+            "device": [jax.default_backend(), device.device_kind, self._context.placement.devices],
+        }

@@ -45,6 +45,7 @@ class Trained:
       losses: of every step, in nats.
       diverged: whether it was stopped by a non-finite loss.
       seconds: it took, on this machine.
+      flops: it took, of what was solved; None of what was trained, as the compiler counts those of a step.
     """
 
     trainable: dict[str, Any]
@@ -52,6 +53,7 @@ class Trained:
     losses: np.ndarray
     diverged: bool
     seconds: float
+    flops: float | None = None
 
     def beside(self, start: Start) -> dict[str, Any]:
         """The leaves that did not move, out of those the run began with."""

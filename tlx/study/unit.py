@@ -24,6 +24,7 @@ from tlx.study.keep import keep
 from tlx.study.plan import Unit
 from tlx.study.pretrain import lineage
 from tlx.study.select import BY, Validation, select, validate
+from tlx.study.solved import run_solved
 from tlx.study.spec import SCORE
 from tlx.study.starts import Start, starts_of
 from tlx.study.trials import Trained, trials_of
@@ -45,7 +46,7 @@ def run_unit(unit: Unit, context: Context) -> None:
     folder = context.folders.work / "work" / unit.id
     checkpoints = Checkpoints(folder, warn=context.progress.line)
     starts = starts_of(unit, context)
-    train = run_at_once if unit.strategy == "fused" else run_in_turn
+    train = {"fused": run_at_once, "solved": run_solved}.get(unit.strategy, run_in_turn)
     done = train(unit, starts, checkpoints, context)
     records = Records(context.folders.work)
     for budget in sorted({cell.budget for cell in unit.cells}):
@@ -92,6 +93,7 @@ def _record(
     data = context.targets[cell.target.name]
     source = context.pretrained[cell.source.name] if cell.source else None
     result = _score(unit, cell, run, start, chosen, data, context)
+    tried = "l2" if unit.strategy == "solved" else "lr"
     return {
         "id": cell.id,
         "study": context.study.name,
@@ -104,17 +106,17 @@ def _record(
         | {"subset": _subset(cell, data, context)},
         "trials": [
             {
-                "lr": trial.learning_rate,
+                tried: trial.learning_rate,
                 "status": "diverged" if trial.score is None else "ok",
                 "val_score": trial.score,
                 "val_loss": trial.loss,
             }
             for trial in trials
         ],
-        "selected": {"lr": chosen.learning_rate, "by": BY},
+        "selected": {tried: chosen.learning_rate, "by": BY},
         "result": result,
         "curve": _curve(run.losses),
-        "cost": _cost(unit, start, context),
+        "cost": _cost(unit, run, start, context),
         "surgery": start.surgery.as_dict() if start.surgery else None,
         "lineage": lineage(source, cell.source) if source and cell.source else None,
         "environment": environment(context),
@@ -168,13 +170,17 @@ def _curve(loss_S: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _cost(unit: Unit, start: Start, context: Context) -> dict[str, Any]:
+def _cost(unit: Unit, run: Trained, start: Start, context: Context) -> dict[str, Any]:
     size = size_of(unit.task)
+    if run.flops is None:
+        optimizer_bytes, flops = size.optimizer_bytes, step_flops(unit.task, context.study.recipe.batch_size)
+    else:  # as if what was solved at once had been done in as many steps as others take
+        optimizer_bytes, flops = 0, run.flops / unit.task.steps
     return {
         "trainable_params": size.trainable,
         "total_params": size.total,
-        "optimizer_bytes": size.optimizer_bytes,
-        "step_flops": step_flops(unit.task, context.study.recipe.batch_size),
+        "optimizer_bytes": optimizer_bytes,
+        "step_flops": flops,
         "cached_flops": start.cached_flops,
         "strategy": unit.strategy,
     }
