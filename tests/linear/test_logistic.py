@@ -1,15 +1,25 @@
 """Multinomial logistic regression against scikit-learn and its own conditions of optimality."""
 
+from collections.abc import Iterator
+
 import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
 
 from tlx.linear import logistic
 from tlx.linear.logistic import TOLERANCE, logistic_path
 
 PENALTIES = (1e-4, 1e-2, 1.0, 1e2)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Products this small are slower on several, the more so the busier the machine."""
+    with threadpool_limits(1):
+        yield
 
 
 def problem(count: int, size: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -194,6 +194,7 @@ def test_heads_of_all_budgets_and_seeds_are_one_unit_without_programs(finished: 
     assert train_programs(study, finished.grid.units) == 2
     plan = {entry.entry: entry for entry in outline(finished.grid, finished.work).entries}
     assert plan["newton"].step_flops == 0.0 < plan["trained"].step_flops
+    assert plan["newton"].size.optimizer_bytes == 0 < plan["trained"].size.optimizer_bytes
 
 
 def features_of(finished: Finished, digest: str) -> np.ndarray:

@@ -83,8 +83,8 @@ class _Problem:
     def solve(self, lambda_L: np.ndarray, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
         """Newton steps for all penalties, each until its own gradient is small.
 
-        Returns:
-          Parameters [P, L, C]; and of each penalty loss, largest component of the gradient, and operations, [3, L].
+              Returns:
+        Parameters [P, L, C]; and of each penalty loss, largest component of the gradient, and operations, [3, L].
         """
         (count, inputs), classes, tries = self.z_NP.shape, self.share_NC.shape[1], len(lambda_L)
         theta_PLC, logit_NLC = np.zeros((inputs, tries, classes)), np.zeros((count, tries, classes))

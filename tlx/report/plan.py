@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,7 @@ class EntryPlan:
       parts: its label tree, stage by stage.
       phases: the step at which each phase begins.
       size: counts and bytes.
-      step_flops: of one train step.
+      step_flops: of one train step; 0 where there are none.
       step_bytes: memory that one train step takes at once.
       strategy: `loop`, `fused` or `solved`.
       reason: why.
@@ -159,7 +159,7 @@ def outline(grid: Grid, work: Path) -> Outline:
 
 def _entry(units: list[Unit], batch_size: int) -> EntryPlan:
     unit = units[0]
-    task, entry = unit.task, unit.first.entry
+    task, entry, solved = unit.task, unit.first.entry, unit.strategy == "solved"
     return EntryPlan(
         entry=entry.name,
         arm=entry.arm,
@@ -167,9 +167,9 @@ def _entry(units: list[Unit], batch_size: int) -> EntryPlan:
         rules=tuple(rule for method, own in task.adapted.parts for rule in method.rules(own, task.adapted.anatomy)),
         parts=tuple(_parts(unit)),
         phases=task.bounds,
-        size=size_of(task),
-        step_flops=0.0 if unit.strategy == "solved" else step_flops(task, batch_size),
-        step_bytes=math.nan if unit.strategy == "solved" else step_bytes(task, batch_size),
+        size=replace(size_of(task), optimizer_bytes=0) if solved else size_of(task),
+        step_flops=0.0 if solved else step_flops(task, batch_size),
+        step_bytes=math.nan if solved else step_bytes(task, batch_size),
         strategy=unit.strategy,
         reason=unit.reason,
         cut=task.first,
@@ -254,7 +254,7 @@ def _overview(plan: Outline) -> Table:
             f"{size.trainable / size.total:.2%}",
             _bytes(size.frozen_bytes),
             _bytes(size.optimizer_bytes),
-            f"{entry.step_flops / 1e6:,.2f} M",
+            f"{entry.step_flops / 1e6:,.2f} M" if entry.step_flops else "no steps",
             "–" if math.isnan(entry.step_bytes) else _bytes(entry.step_bytes),
             entry.strategy,
         )
