@@ -1,4 +1,4 @@
-"""The command line: `tlx run`, `plan`, `report`, `methods`, `merge`, `export`, `convert` and `data`."""
+"""The command line: `tlx run`, `plan`, `launch`, `report`, `methods`, `merge`, `export`, `convert`, `data`."""
 
 import argparse
 import json
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from tlx import __version__, data_commands
+from tlx import __version__, data_commands, launch
 from tlx.errors import TlxError
 
 if TYPE_CHECKING:
@@ -115,6 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument("--to", default="", metavar="FORMAT", help="tlx, or a format of another library")
     convert.set_defaults(command=_convert)
     _common(convert)
+    launch.add_to(commands, _common)
     data_commands.add_to(commands, _common)
     return parser
 
