@@ -11,6 +11,7 @@ from tlx.build import build
 from tlx.config import load
 from tlx.models.registry import MODELS, Model
 from tlx.optim import Optimizer
+from tlx.runners.room import Needs
 from tlx.study.spec import ARMS, Execution, Recipe, Source, Study, Target
 
 SMALL = str(Path(__file__).with_name("small.py"))
@@ -107,6 +108,10 @@ def test_every_field_of_the_config_reaches_its_place() -> None:
         "plan.steps_per_call": 3,
         "plan.workers": 2,
         "plan.eval_batch": 50,
+        "plan.actors": 5,
+        "plan.cpus": 6,
+        "plan.gpus": 7,
+        "plan.tpus": 8,
         "checkpoint.every_seconds": 1.5,
     }
     study = build(load(SMALL, [f"--config.{path}={value}" for path, value in overrides.items()]), "")
@@ -117,7 +122,7 @@ def test_every_field_of_the_config_reaches_its_place() -> None:
     assert [entry.batch_stats for entry in study.entries] == ["auto", "auto", "auto", "update_stats", "auto"]
     assert study.sources[0].optimizer == Optimizer(clip_norm=3.0, schedule="linear", accumulate=2, ema=0.5)
     assert (study.sources[0].weight_decay, study.sources[0].seed) == (0.5, 11)
-    assert study.execution == Execution("pmap", 2, 1, "loop", 3, 2, 50, 0, 1.5, True)
+    assert study.execution == Execution("pmap", 2, 1, "loop", 3, 2, 50, 0, 1.5, True, needs=Needs(5, 6, 7, 8))
     assert build(load(SMALL, ["--config.mesh.fsdp=2"]), "").execution.fsdp == 2
 
 

@@ -1,3 +1,4 @@
+import importlib.util
 import json
 import os
 import subprocess
@@ -55,6 +56,22 @@ def test_wrong_input_is_one_line_and_exit_code_2(
     command: str, arguments: tuple[str, ...], line: str, refused: Any
 ) -> None:
     assert refused(command, *arguments) == line
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (("--runner=slurm",), "--runner: expected local, ray or ray://HOST:PORT, got 'slurm'"),
+        (("--runner=ray://head",), "--runner: expected local, ray or ray://HOST:PORT, got 'ray://head'"),
+        (("--runner=ray", "--shard=1/2"), "--shard: goes with --runner=local only; Ray shares the units out itself"),
+        (("--runner=ray",), "--runner: Ray is not installed; pip install 'tlx[ray]', here and on every node"),
+    ],
+)
+def test_wrong_runners_are_one_line(
+    options: tuple[str, ...], line: str, refused: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert refused("run", SMALL, *options) == line
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 from tlx.adapt.registry import METHODS
 from tlx.config import INHERIT, INHERIT_NUMBER
 from tlx.optim import Optimizer
+from tlx.runners.room import Needs
 from tlx.study.spec import ARMS, Entry, Execution, Preprocess, Recipe, Source, Study, Target, Text
 
 
@@ -138,4 +139,5 @@ def _execution(config: ConfigDict) -> Execution:
         every_seconds=config.checkpoint.every_seconds,
         artifacts=config.artifacts,
         features=config.plan.features,
+        needs=Needs(config.plan.actors, config.plan.cpus, config.plan.gpus, config.plan.tpus),
     )

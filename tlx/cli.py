@@ -3,8 +3,10 @@
 import argparse
 import json
 import os
+import re
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,12 +17,12 @@ from tlx.errors import TlxError
 
 if TYPE_CHECKING:
     # Everything heavy is imported by the command that needs it, so that --help stays instant.
-    from tlx.study.context import Context
     from tlx.study.spec import Study
 
 WRONG_INPUT = 2
 FAILED = 1  # some cells, which the same command runs again
 STOPPED = 75  # EX_TEMPFAIL: run me again
+LOCAL, RAY = "local", "ray"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -81,6 +83,11 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--data-dir", type=data_commands.place, help=data_commands.DATA_DIR)
         sub.set_defaults(command=command)
         _common(sub)
+        if name == "run":
+            sub.add_argument("--shard", metavar="I/N", help="only the I-th of N shares; start all N, wherever, alike")
+            sub.add_argument(
+                "--runner", default="local", metavar="WHERE", help="local, or ray[://HOST:PORT]: a cluster's"
+            )
         if name == "plan":
             sub.add_argument("--leaves", action="store_true", help="show the label of every single leaf")
     report = commands.add_parser("report", help="show and write the result of a work folder again")
@@ -129,7 +136,9 @@ def _study(options: argparse.Namespace) -> "Study":
     from tlx.build import build
     from tlx.config import load
 
-    return build(load(options.config, options.overrides), "tlx " + " ".join(options.typed))
+    # Where it was run is no part of what was run.
+    typed = re.sub(r" --(shard|runner)(=| )\S+", "", " ".join(["tlx", *options.typed]))
+    return build(load(options.config, options.overrides), typed)
 
 
 def _folders(options: argparse.Namespace, study: "Study") -> Any:
@@ -146,13 +155,42 @@ def _data_dir() -> Path | str:
 def _run(options: argparse.Namespace) -> int:
     from tlx.bars import Bars
     from tlx.json_lines import JsonLines
+    from tlx.runners.local import keep_programs
     from tlx.study import run
+    from tlx.study.shares import parse_shard
+
+    shard = parse_shard(options.shard) if options.shard is not None else None
+    if options.runner != LOCAL:
+        return _run_on_ray(options)
+    study = _study(options)
+    folders = _folders(options, study)
+    keep_programs(folders.work / "cache" / (f"{shard}".replace("/", "-of-") if shard else ""))
+    with _Stopper() as stopper, JsonLines() if options.json else Bars() as progress:
+        grid = run.run(study, folders, progress, lambda context: stopper.watch(context.stop), shard)
+    if (recorded := grid.recorded(folders.work)) == len(grid.cells):
+        return _show(folders.work, options.json)
+    left = {"recorded": recorded, "cells": len(grid.cells)}
+    said = f"done: {recorded} of {len(grid.cells)} cells have records; the rest are other shards'"
+    print(json.dumps(left) if options.json else said)
+    return 0
+
+
+def _run_on_ray(options: argparse.Namespace) -> int:
+    from tlx.bars import Bars
+    from tlx.json_lines import JsonLines
+    from tlx.runners import ray
+
+    if options.runner != RAY and not re.fullmatch(rf"{RAY}://\S+:\d+", options.runner):
+        raise TlxError(f"--runner: expected {LOCAL}, {RAY} or {RAY}://HOST:PORT, got {options.runner!r}")
+    if options.shard is not None:
+        raise TlxError(f"--shard: goes with --runner={LOCAL} only; Ray shares the units out itself")
+    ray.require()
+    from tlx.driver import drive
 
     study = _study(options)
     folders = _folders(options, study)
-    _use_compilation_cache(folders.work / "cache")
     with _Stopper() as stopper, JsonLines() if options.json else Bars() as progress:
-        run.run(study, folders, progress, on_context=stopper.watch)
+        drive(study, folders, options.runner if options.runner != RAY else "", progress, stopper.watch)
     return _show(folders.work, options.json)
 
 
@@ -255,22 +293,11 @@ def _show(work: Path, as_json: bool) -> int:
     return FAILED if report.failed else 0
 
 
-def _use_compilation_cache(folder: Path) -> None:
-    import warnings
-
-    import jax
-
-    # A program that cannot be kept, or is damaged, is compiled again: nothing the user has to do.
-    warnings.filterwarnings("ignore", message="Error (reading|writing) persistent compilation cache")
-    jax.config.update("jax_compilation_cache_dir", str(folder.absolute()))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
-
-
 class _Stopper:
     """Turns the first SIGINT or SIGTERM into a save at the next boundary, the second into an end at once."""
 
     def __init__(self) -> None:
-        self._context: Context | None = None
+        self._stop: threading.Event | None = None
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "_Stopper":
@@ -281,15 +308,15 @@ class _Stopper:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def watch(self, context: "Context") -> None:
-        self._context = context
+    def watch(self, stop: threading.Event) -> None:
+        self._stop = stop
 
     def _heed(self, number: int, frame: Any) -> None:
-        if self._context is None:
+        if self._stop is None:
             raise KeyboardInterrupt
-        if self._context.stop.is_set():
+        if self._stop.is_set():
             os._exit(STOPPED)
-        self._context.stop.set()
+        self._stop.set()
 
 
 if __name__ == "__main__":

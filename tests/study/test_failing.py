@@ -26,7 +26,7 @@ def command(work: Path, data_dir: Path) -> list[str]:
 def test_the_others_go_on_and_the_failed_are_run_again(
     tmp_path: Path, data_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    real = run.run_unit
+    real = run.run_once
 
     def failing(unit: Unit, context: Context) -> None:
         if unit.first.entry.name == "lora":
@@ -34,7 +34,7 @@ def test_the_others_go_on_and_the_failed_are_run_again(
         real(unit, context)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "run_unit", failing)
+        patch.setattr(run, "run_once", failing)
         assert main(command(tmp_path, data_dir)) == 1
     said = capsys.readouterr().err
     assert "failed: lora from mnist on digits, 20 labels, seed 0 (" in said
@@ -59,7 +59,7 @@ def test_what_the_user_can_mend_ends_the_study(
         raise FileError("disk", "is full")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "run_unit", full)
+        patch.setattr(run, "run_once", full)
         assert main(command(tmp_path, data_dir)) == 2
     assert capsys.readouterr().err.endswith("disk: is full\n")
     assert not Records(tmp_path).failures()

@@ -93,6 +93,10 @@ PLAN: Fields = {
     "members": Field(0, "runs fused into one program at most; 0 for as many as fit into memory", low=0, high=100_000),
     "eval_batch": Field(200, "examples per call when evaluating", low=1, high=1_000_000),
     "features": Field("disk", "where activations at the cut are kept: WORKDIR/features, or memory", choices=PLACES),
+    "actors": Field(0, "workers on a Ray cluster; 0 for as many as it has room for", low=0, high=100_000),
+    "cpus": Field(0, "CPUs of each of them; 0 for up to 4, or one beside an accelerator", low=0, high=10_000),
+    "gpus": Field(0, "GPUs of each of them; 0 for one, where there are some", low=0, high=1_000),
+    "tpus": Field(0, "TPU chips of each of them; 0 for all of a host, where there are some", low=0, high=1_000),
 }
 MESH: Fields = {
     "data": Field(-1, "devices the batch is split over; -1 for all", low=-1, high=100_000),

@@ -1,8 +1,10 @@
 """Jobs on this machine, a few at a time where the processor has cores to spare."""
 
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from pathlib import Path
 from threading import Event
 
 import jax
@@ -46,3 +48,15 @@ def run_jobs(jobs: Sequence[Callable[[], None]], workers: int, stop: Event) -> N
     # The failure itself before the jobs that only heeded it.
     for error in sorted((e for e in failures if e), key=lambda e: type(e).__name__ == "Stopped"):
         raise error
+
+
+def keep_programs(folder: Path) -> None:
+    """Have JAX keep what it compiles, for later processes.
+
+    Args:
+      folder: of this process alone, as JAX does not write the files of its cache at one stroke.
+    """
+    # A program that cannot be kept, or is damaged, is compiled again: nothing the user has to do.
+    warnings.filterwarnings("ignore", message="Error (reading|writing) persistent compilation cache")
+    jax.config.update("jax_compilation_cache_dir", str(folder.absolute()))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)

@@ -16,6 +16,7 @@ from tlx.models.registry import CLASSIFY, Model
 from tlx.seeds import derive
 from tlx.state import TrainState, from_tree, make_hyper, to_tree
 from tlx.step import Task, init_state
+from tlx.study.alone import alone
 from tlx.study.cells import Released, SourceData, source_identity
 from tlx.study.context import Context, Pretrained, Stopped, fresh_variables
 from tlx.study.objective import scored, trained_model, trained_ops
@@ -26,7 +27,7 @@ from tlx.study.weights import moved, open_weights
 
 
 def source_model(source: Source, context: Context) -> Pretrained:
-    """The source model, pre-trained by the first unit that needs it while the others wait.
+    """The source model, pre-trained by the first unit of any process that needs it, while the others wait.
 
     Args:
       source: the recipe.
@@ -37,11 +38,19 @@ def source_model(source: Source, context: Context) -> Pretrained:
     """
     with context.source_locks[source.name]:
         if source.name not in context.pretrained:
-            make = load_released if source.checkpoint else pretrain
-            made = context.pretrained[source.name] = make(source, context)
-            if made.test_accuracy is not None:
+            if source.checkpoint:
+                made = load_released(source, context)
+            else:
+                with alone(f"source-{_id(source, context)}", f"pre-trains {source.name}", context):
+                    made = pretrain(source, context)
                 context.say_once(f"{source.name}: pre-trained, accuracy on its own test split {made.test_accuracy:.1%}")
+            context.pretrained[source.name] = made
         return context.pretrained[source.name]
+
+
+def _id(source: Source, context: Context) -> str:
+    """The same for equal weights, in every process."""
+    return records.content_id(source_identity(context.study, source, context.sources[source.name]))
 
 
 def load_released(source: Source, context: Context) -> Pretrained:
@@ -93,9 +102,7 @@ def pretrain(source: Source, context: Context) -> Pretrained:
     state = init_state(task, trainable, stats, hyper)
     losses = np.zeros(0, np.float32)
 
-    identity = source_identity(context.study, source, data)
-    folder = context.folders.work / "sources" / records.content_id(identity)
-    checkpoints = Checkpoints(folder, warn=context.progress.line)
+    checkpoints = Checkpoints(context.folders.work / "sources" / _id(source, context), warn=context.progress.line)
     if restored := checkpoints.restore():
         state, losses = from_tree(state, restored.tree["state"]), restored.tree["losses"]
     if int(state.step) < task.steps and not bool(state.diverged):

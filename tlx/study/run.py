@@ -1,13 +1,13 @@
 """A study from config to records."""
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from tlx import atomic
+from tlx import atomic, lock
 from tlx.data import source
-from tlx.lock import exclusive
 from tlx.progress import Progress
 from tlx.records import Records
 from tlx.runners.local import default_workers, run_jobs
@@ -17,11 +17,12 @@ from tlx.study.check import blamed_on, check_devices, check_overlap, check_study
 from tlx.study.context import Context
 from tlx.study.failing import or_failed
 from tlx.study.loading import Loader
+from tlx.study.once import run_once
 from tlx.study.plan import Unit, make_units
+from tlx.study.shares import Shard, Share, plan_digest, share_of
 from tlx.study.spec import Folders, Source, Study
 from tlx.study.standing import Standing
 from tlx.study.text import tokenizer_of
-from tlx.study.unit import run_unit
 from tlx.study.weights import content_digest, open_weights
 
 # Of a work folder, what many cells write into.
@@ -47,6 +48,14 @@ class Grid:
     cells: list[Cell]
     units: list[Unit]
     placement: Placement
+
+    def recorded(self, work: Path) -> int:
+        """How many of its cells have records, whoever published them.
+
+        Args:
+          work: folder of the study.
+        """
+        return sum(Records(work).has(cell.id) for cell in self.cells)
 
     def manifest(self) -> dict[str, Any]:
         """The cells a report must show, as plain values."""
@@ -104,22 +113,32 @@ def _released(source: Source) -> Released:
     return Released(weights, content_digest(weights))
 
 
-def in_order(units: Sequence[Unit]) -> list[Unit]:
+def in_order(units: Sequence[Unit], sources: Collection[Source] | None = None) -> list[Unit]:
     """The order in which units are begun, so that no worker waits for another.
 
     Args:
       units: any.
+      sources: those that are pre-trained here; None for all.
 
     Returns:
-      For each source one unit that will pre-train it, then what needs no source, then the rest; longest first.
+      For each of the sources one unit that will pre-train it, then what needs no source, then the rest, what waits
+      for other processes last; longest first.
     """
     longest = sorted(units, key=lambda unit: -unit.runs * unit.task.steps * (unit.strategy == "loop"))
-    first = list({unit.first.source: unit for unit in reversed(longest) if unit.first.source}.values())
+    here = [unit for unit in longest if sources is None or unit.first.source in sources]
+    first = list({unit.first.source: unit for unit in reversed(here) if unit.first.source}.values())
     without = [unit for unit in longest if unit.first.source is None]
-    return [*first, *without, *(unit for unit in longest if unit not in first and unit not in without)]
+    rest = [unit for unit in longest if unit not in first and unit not in without]
+    return [*first, *without, *sorted(rest, key=lambda unit: unit not in here)]
 
 
-def run(study: Study, folders: Folders, progress: Progress, on_context: Callable[[Context], None]) -> Grid:
+def run(
+    study: Study,
+    folders: Folders,
+    progress: Progress,
+    on_context: Callable[[Context], None],
+    shard: Shard | None = None,
+) -> Grid:
     """Run what has no record yet.
 
     Args:
@@ -127,9 +146,10 @@ def run(study: Study, folders: Folders, progress: Progress, on_context: Callable
       folders: where.
       progress: what the user sees.
       on_context: given the context before any work, so that the caller can stop it.
+      shard: which share of the units, or None for all.
 
     Returns:
-      The grid; every cell of it has a record, or a note why it failed.
+      The grid; every cell of it, or of the share, has a record, or a note why it failed.
 
     Raises:
       ConfigError: something in it cannot be run.
@@ -137,32 +157,45 @@ def run(study: Study, folders: Folders, progress: Progress, on_context: Callable
       Stopped: it was asked to stop; what was done is saved.
     """
     grid = lay_out(study, folders, progress)
-    with exclusive(folders.work):
-        _run(grid, folders, progress, on_context)
+    if shard is None:
+        with lock.exclusive(folders.work):
+            _run(grid, Share(tuple(grid.units), frozenset(study.sources)), folders, progress, on_context)
+    else:
+        with lock.shard(folders.work, shard.index, shard.count, plan_digest(grid.units)):
+            _run(grid, share_of(grid.units, shard), folders, progress, on_context, f", shard {shard}")
     return grid
 
 
-def _run(grid: Grid, folders: Folders, progress: Progress, on_context: Callable[[Context], None]) -> None:
+def _run(
+    grid: Grid,
+    share: Share,
+    folders: Folders,
+    progress: Progress,
+    on_context: Callable[[Context], None],
+    whose: str = "",
+) -> None:
     study, records = grid.study, Records(folders.work)
     for part in _PARTS:  # what a kill left half-written
         atomic.clean_temporaries(folders.work / part)
     records.write_manifest(grid.manifest())
     context = Context(study, folders, grid.placement, grid.sources, grid.targets, progress)
     on_context(context)
-    missing = {cell.id for cell in grid.cells if not records.has(cell.id)}
-    todo = [unit for unit in grid.units if any(cell.id in missing for cell in unit.cells)]
+    cells = [cell for unit in share.units for cell in unit.cells]
+    missing = {cell.id for cell in cells if not records.has(cell.id)}
+    todo = [unit for unit in share.units if any(cell.id in missing for cell in unit.cells)]
     if not todo:
-        progress.line(f"all {len(grid.cells)} cells have records: nothing to run")
+        progress.line(f"all {len(cells)} cells{f' of{whose[1:]}' if whose else ''} have records: nothing to run")
         return
     workers = study.execution.workers or default_workers(grid.placement.devices)
-    bar, standing = f"cells of {study.name}", Standing(records)
-    progress.start(bar, len(grid.cells), len(grid.cells) - len(missing))
+    bar, standing = f"cells of {study.name}{whose}", Standing(records)
+    progress.start(bar, len(cells), len(cells) - len(missing))
 
     def work(unit: Unit) -> None:
-        run_unit(unit, context)
+        run_once(unit, context)
         progress.line(standing.line(unit))
         progress.advance(bar, sum(cell.id in missing for cell in unit.cells))
 
     guarded = or_failed(work, context)
-    run_jobs([functools.partial(guarded, unit) for unit in in_order(todo)], workers, context.stop)
+    jobs = [functools.partial(guarded, unit) for unit in in_order(todo, share.sources)]
+    run_jobs(jobs, workers, context.stop)
     progress.line(f"{context.programs.count} programs compiled in {context.programs.compile_s:.1f} s")

@@ -8,6 +8,7 @@ from tlx.adapt.adapted import Adapted
 from tlx.data.ops.pipeline import Pipeline, make_pipeline
 from tlx.models.registry import CLASSIFY, Model
 from tlx.optim import Optimizer
+from tlx.runners.room import Needs
 
 Settings = tuple[tuple[str, Any], ...]
 
@@ -163,6 +164,7 @@ class Execution:
       every_seconds: unfinished work is saved at most this often; 0 saves after every call.
       artifacts: whether what each cell trained is kept.
       features: where activations at the cut are kept, `disk` or `memory`; the numbers are the same.
+      needs: of each worker on a cluster.
     """
 
     compile: str
@@ -176,6 +178,7 @@ class Execution:
     every_seconds: float
     artifacts: bool
     features: str = DISK
+    needs: Needs = field(default_factory=Needs)
 
 
 @dataclass(frozen=True)
