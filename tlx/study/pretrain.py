@@ -43,7 +43,6 @@ def source_model(source: Source, context: Context) -> Pretrained:
             else:
                 with alone(f"source-{_id(source, context)}", f"pre-trains {source.name}", context):
                     made = pretrain(source, context)
-                context.say_once(f"{source.name}: pre-trained, accuracy on its own test split {made.test_accuracy:.1%}")
             context.pretrained[source.name] = made
         return context.pretrained[source.name]
 
@@ -112,6 +111,7 @@ def pretrain(source: Source, context: Context) -> Pretrained:
             f"config.sources.{source.name}.lr", f"pre-training diverged at {source.learning_rate}; lower it"
         )
     accuracy, loss = scored(task, state.evaluated, state.stats, data, context)
+    context.say_once(f"{source.name}: pre-trained, accuracy on its own test split {accuracy:.1%}")
     leaves = jax.tree.map(jnp.asarray, jax.device_get({**state.evaluated, **state.stats}))
     if source.objective != CLASSIFY:
         # Whoever starts from it has another head, as from a released checkpoint.

@@ -57,6 +57,16 @@ class Grid:
         """
         return sum(Records(work).has(cell.id) for cell in self.cells)
 
+    def failed(self, work: Path, shard: Shard) -> bool:
+        """Whether a cell of a share has failed, and has no record since.
+
+        Args:
+          work: folder of the study.
+          shard: which share.
+        """
+        failures = Records(work).failures()
+        return any(cell.id in failures for unit in share_of(self.units, shard).units for cell in unit.cells)
+
     def manifest(self) -> dict[str, Any]:
         """The cells a report must show, as plain values."""
         return {
