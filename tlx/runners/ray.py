@@ -2,8 +2,10 @@
 
 import importlib.util
 import json
+import logging
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -90,15 +92,28 @@ def run_on_ray(
 def _connect(address: str) -> None:
     import ray
 
+    _check_reachable(address or os.environ.get("RAY_ADDRESS", ""))
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        ray.init(address=address or None, log_to_driver=False, logging_level="ERROR")
+        ray.init(address=address or None, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         raise TlxError(f"--runner: no Ray cluster at {address or 'RAY_ADDRESS'}: {_first_line(error)}") from error
     with suppress(ValueError):  # in another than the main thread, which none are heeded in
         for number, handler in handlers.items():
             signal.signal(number, handler)  # Ray's native code put its own beneath
+
+
+def _check_reachable(address: str) -> None:
+    """Find out in seconds what Ray tries for minutes."""
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if colon and port.isdecimal():
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+        except (OSError, OverflowError) as error:
+            raise TlxError(
+                f"--runner: no Ray cluster at {address}: {getattr(error, 'strerror', None) or error}"
+            ) from error
 
 
 @dataclass
