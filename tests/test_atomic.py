@@ -196,6 +196,24 @@ def test_commit_never_replaces_a_folder(tmp_path: Path) -> None:
     assert (final / "a").read_text() == "f" and (temporary / "a").read_text() == "t"
 
 
+def test_appending_survives_every_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, old, new = tmp_path / "deep" / "a", b"old" * 100, b"newer" * 100
+
+    def prepare() -> None:
+        atomic.write_bytes(path, old)
+
+    points = crash_points(monkeypatch, prepare, lambda: atomic.append(path, new))
+    seen = set()
+    for n in range(1, points + 1):
+        prepare()
+        with pytest.raises(Died), system(monkeypatch, die_at(n)):
+            atomic.append(path, new)
+        found = path.read_bytes()
+        assert (old + new).startswith(found) and found.startswith(old)
+        seen.add(len(found))
+    assert seen == {300, 550, 800}
+
+
 # --- a disk that refuses ------------------------------------------------------------------------------
 
 
@@ -219,6 +237,26 @@ def test_a_full_or_broken_disk_never_harms_what_is_there(
             assert path.read_bytes() == new
         assert leftovers(tmp_path) == []
     assert failures >= 5
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS])
+def test_what_cannot_be_appended_leaves_the_file_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    path, failures = tmp_path / "a", 0
+    atomic.append(path, b"old")
+    for n in range(1, 8):
+        try:
+            with system(monkeypatch, fail_at(n, code)):
+                atomic.append(path, b"!")
+        except FileError as error:
+            failures += 1
+            assert str(path) in str(error) and os.strerror(code) in str(error) and "\n" not in str(error)
+            assert path.read_bytes() == b"old"
+        else:
+            assert path.read_bytes() == b"old!"
+            path.write_bytes(b"old")
+    assert failures == 3
 
 
 def test_a_short_write_is_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,6 +102,7 @@ def test_every_field_of_the_config_reaches_its_place() -> None:
         "sources.upper.seed": 11,
         "adapt.lora.batch_stats": "update_stats",
         "artifacts": "true",
+        "loggers": "('mlflow',)",
         "compile": "pmap",
         "mesh.data": 2,
         "plan.strategy": "loop",
@@ -122,7 +123,9 @@ def test_every_field_of_the_config_reaches_its_place() -> None:
     assert [entry.batch_stats for entry in study.entries] == ["auto", "auto", "auto", "update_stats", "auto"]
     assert study.sources[0].optimizer == Optimizer(clip_norm=3.0, schedule="linear", accumulate=2, ema=0.5)
     assert (study.sources[0].weight_decay, study.sources[0].seed) == (0.5, 11)
-    assert study.execution == Execution("pmap", 2, 1, "loop", 3, 2, 50, 0, 1.5, True, needs=Needs(5, 6, 7, 8))
+    needs, loggers = Needs(5, 6, 7, 8), ("mlflow",)
+    expected = Execution("pmap", 2, 1, "loop", 3, 2, 50, 0, 1.5, True, needs=needs, loggers=loggers)
+    assert study.execution == expected
     assert build(load(SMALL, ["--config.mesh.fsdp=2"]), "").execution.fsdp == 2
 
 

@@ -1,7 +1,8 @@
 """The only durable writes: whatever dies whenever, the old content or the new is there, never a mixture.
 
 A write goes to a temporary file beside its goal, is flushed to the disk, and is then renamed (or, to publish
-once, linked) into place. Every step is a call of `os`, so that tests can enumerate the points of a crash.
+once, linked) into place; only `append` adds to what is there. Every step is a call of `os`, so that tests can
+enumerate the points of a crash.
 """
 
 import errno
@@ -22,17 +23,18 @@ from tlx.errors import FileError
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{16}\.tmp")
 
 
-def canonical_json(value: Any) -> bytes:
+def canonical_json(value: Any, indent: int | None = 1) -> bytes:
     """The one way to write a value as JSON: sorted keys, UTF-8, a newline at the end.
 
     Args:
       value: dicts, lists, strings, finite numbers, booleans and None.
+      indent: of nested lines; None for one line alone.
 
     Raises:
       ValueError: if a number is infinite or not a number; the message names its place.
     """
     try:
-        text = json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False, indent=1)
+        text = json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False, indent=indent)
     except ValueError:
         for place, number in _nonfinite(value, ""):
             raise ValueError(f"{place or 'the value'} is {number}, which JSON cannot hold") from None
@@ -76,6 +78,33 @@ def write_bytes(path: Path, data: bytes) -> None:
     with _explained(path, len(data)), _written(path, data) as temporary:
         os.replace(temporary, path)
         _flush(path.parent)
+
+
+def append(path: Path, data: bytes) -> None:
+    """Add bytes to the end of a file, made if it is missing, and return once they are on the disk.
+
+    A kill in between can leave a part of them, so a reader must know whole pieces from torn ones.
+
+    Raises:
+      FileError: if the system refuses; the file is then as it was, as far as the system lets it.
+    """
+    path = Path(path)
+    with _explained(path, len(data)):
+        _make_folder(path.parent)
+        file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        try:
+            before = os.fstat(file).st_size
+            try:
+                _write_all(file, data)
+                os.fsync(file)
+            except OSError:
+                with suppress(OSError):
+                    os.ftruncate(file, before)
+                raise
+        finally:
+            os.close(file)
+        if not before:  # it may be new
+            _flush(path.parent)
 
 
 @contextmanager
@@ -184,9 +213,7 @@ def _written(path: Path, data: bytes) -> Iterator[Path]:
     file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         try:
-            rest = memoryview(data)
-            while rest:
-                rest = rest[os.write(file, rest) :]
+            _write_all(file, data)
             os.fsync(file)
         finally:
             os.close(file)
@@ -194,6 +221,12 @@ def _written(path: Path, data: bytes) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # a rename has taken it already
             os.unlink(temporary)
+
+
+def _write_all(file: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(file, rest) :]
 
 
 def _make_folder(folder: Path) -> None:

@@ -140,4 +140,5 @@ def _execution(config: ConfigDict) -> Execution:
         artifacts=config.artifacts,
         features=config.plan.features,
         needs=Needs(config.plan.actors, config.plan.cpus, config.plan.gpus, config.plan.tpus),
+        loggers=config.loggers,
     )

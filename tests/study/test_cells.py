@@ -40,6 +40,7 @@ def test_ids_depend_on_what_a_cell_is_and_on_nothing_else(make_study: Make, data
             ("--config.train.ema=0.5", {"scratch", "random_frozen", "probe", "full", "lora"}),
             ("--config.sources.mnist.accumulate=2", {"probe", "full", "lora"}),
             ("--config.artifacts=true", set()),
+            ("--config.loggers=()", set()),
         ],
     ),
 )

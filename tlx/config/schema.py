@@ -6,6 +6,7 @@ from dataclasses import replace
 from tlx.adapt.adapted import STATS
 from tlx.adapt.registry import METHODS
 from tlx.fields import Field, Fields
+from tlx.loggers.registry import LOGGERS
 from tlx.models.registry import CLASSIFY, MODELS, OBJECTIVES
 from tlx.optim import SCHEDULES
 from tlx.study.spec import LABEL, PLACES, PREDICTED
@@ -125,6 +126,12 @@ TOP: Fields = {
     "seeds": Field((0, 1, 2, 3, 4), "one cell each", each=Field(0, "seed", low=0, high=2**31 - 1)),
     "compile": Field("jit", "how steps are compiled", choices=("jit", "pmap")),
     "artifacts": Field(False, "whether what each cell trained is kept, in WORKDIR/artifacts"),
+    "loggers": Field(
+        ("tensorboard",),
+        "who gets the metrics of every trial, besides WORKDIR/metrics",
+        each=Field("", "a logger", choices=tuple(LOGGERS)),
+        may_be_empty=True,
+    ),
 }
 BLOCKS: Mapping[str, Fields] = {"train": TRAIN, "plan": PLAN, "mesh": MESH, "checkpoint": CHECKPOINT, "text": TEXT}
 NAMED: Mapping[str, Fields] = {"sources": SOURCE, "targets": TARGET, "adapt": ENTRY}

@@ -115,6 +115,8 @@ class _Groups:
         step = int(state.step[0])
         self.context.progress.advance(self.unit.name, len(self.trials) * (step - self.step))
         self.step = step
+        for trial, loss_S in zip(self.trials, losses, strict=True):
+            self.context.metrics.note(self.unit.task, trial, loss_S, time.perf_counter() - self.began)
         stop = self.context.stop.is_set()
         if stop or self.gate.due():
             self.gate.save(lambda: self._save(state, losses))
@@ -122,6 +124,7 @@ class _Groups:
             raise Stopped("stopped; run the same command to go on")
 
     def _save(self, state: TrainState, losses: np.ndarray) -> None:
+        self.context.metrics.flush()
         seconds = np.float32(time.perf_counter() - self.began)
         now = {"state": to_tree(state), "losses": losses, "seconds": seconds}
         content = {"done": {key: saved(run) for key, run in self.done.items()}, "now": now}

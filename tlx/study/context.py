@@ -21,6 +21,7 @@ from tlx.sharding import Placement
 from tlx.step import Task, predict
 from tlx.study.cells import Released, SourceData, TargetData
 from tlx.study.features import Features
+from tlx.study.metrics import Metrics
 from tlx.study.spec import DISK, Folders, Study
 
 
@@ -76,13 +77,16 @@ class Context:
     save_lock: threading.Lock = field(default_factory=threading.Lock)
     source_locks: dict[str, threading.Lock] = field(init=False)
     features: Features = field(init=False)
+    metrics: Metrics = field(init=False)
     _said: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        """One lock a source: it is pre-trained once, by whoever needs it first; one place for activations."""
+        """One lock a source: it is pre-trained once, by whoever needs it first; one place for activations, metrics."""
         self.source_locks = {source.name: threading.Lock() for source in self.study.sources}
-        on_disk = self.study.execution.features == DISK
+        execution = self.study.execution
+        on_disk = execution.features == DISK
         self.features = Features(self.folders.work / "features" if on_disk else None, self.progress.line)
+        self.metrics = Metrics(self.folders.work, self.study.name, execution.loggers, self.progress.line)
 
     def say_once(self, text: str) -> None:
         """A line that many units would repeat."""

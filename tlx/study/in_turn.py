@@ -89,6 +89,8 @@ class _Turn:
     def boundary(self, state: TrainState, losses: np.ndarray) -> None:
         """After every chunk: show, save if it is time, stop if asked to."""
         self._advance(int(state.step))
+        assert self.trial is not None
+        self.context.metrics.note(self.unit.task, self.trial, losses, time.perf_counter() - self.began)
         stop = self.context.stop.is_set()
         if stop or self.gate.due():
             self.gate.save(lambda: self._save(state, losses))
@@ -101,6 +103,7 @@ class _Turn:
 
     def _save(self, state: TrainState, losses: np.ndarray) -> None:
         assert self.trial is not None
+        self.context.metrics.flush()
         seconds = np.float32(time.perf_counter() - self.began)
         now = {self.trial.key: {"state": to_tree(state), "losses": losses, "seconds": seconds}}
         done = {key: saved(run) for key, run in self.done.items()}

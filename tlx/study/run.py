@@ -8,6 +8,7 @@ from typing import Any
 
 from tlx import atomic, lock
 from tlx.data import source
+from tlx.loggers.registry import check_loggers
 from tlx.progress import Progress
 from tlx.records import Records
 from tlx.runners.local import default_workers, run_jobs
@@ -92,6 +93,7 @@ def lay_out(study: Study, folders: Folders, progress: Progress) -> Grid:
       ConfigError: something in it cannot be run; what is checked is in `check`.
     """
     check_devices(study.execution)
+    check_loggers(study.execution.loggers)
     for field, name in _datasets(study):
         with blamed_on(field):
             source.prepare(name, folders.data)

@@ -165,6 +165,7 @@ class Execution:
       artifacts: whether what each cell trained is kept.
       features: where activations at the cut are kept, `disk` or `memory`; the numbers are the same.
       needs: of each worker on a cluster.
+      loggers: who gets the metrics, besides the streams of the cells.
     """
 
     compile: str
@@ -179,6 +180,7 @@ class Execution:
     artifacts: bool
     features: str = DISK
     needs: Needs = field(default_factory=Needs)
+    loggers: tuple[str, ...] = ("tensorboard",)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Where metrics go while a study runs, besides its own files."""
