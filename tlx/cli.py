@@ -67,29 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"tlx {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name, command, text in (
-        ("run", _run, "run what a config has no records of yet, then show the result"),
-        ("plan", _plan, "show what would run, how and why, without running it"),
-    ):
-        sub = commands.add_parser(
-            name,
-            help=text,
-            description=text,
-            allow_abbrev=False,
-            epilog="--config.FIELD=VALUE overrides any field, e.g. --config.train.steps=50",
-        )
-        sub.add_argument("config", help="PATH or PATH:ARGUMENT of a file with get_config(argument)")
-        sub.add_argument("--workdir", type=Path, help="records, checkpoints, report (default: workdir/NAME)")
-        sub.add_argument("--data-dir", type=data_commands.place, help=data_commands.DATA_DIR)
-        sub.set_defaults(command=command)
-        _common(sub)
-        if name == "run":
-            sub.add_argument("--shard", metavar="I/N", help="only the I-th of N shares; start all N, wherever, alike")
-            sub.add_argument(
-                "--runner", default="local", metavar="WHERE", help="local, or ray[://HOST:PORT]: a cluster's"
-            )
-        if name == "plan":
-            sub.add_argument("--leaves", action="store_true", help="show the label of every single leaf")
+    _add_study_commands(commands)
     report = commands.add_parser("report", help="show and write the result of a work folder again")
     report.add_argument("workdir", type=Path, help="folder of a study")
     report.set_defaults(command=_report)
@@ -125,6 +103,33 @@ def _parser() -> argparse.ArgumentParser:
     launch.add_to(commands, _common)
     data_commands.add_to(commands, _common)
     return parser
+
+
+def _add_study_commands(commands: Any) -> None:
+    """Those that take a config."""
+    for name, command, text in (
+        ("run", _run, "run what a config has no records of yet, then show the result"),
+        ("plan", _plan, "show what would run, how and why, without running it"),
+    ):
+        sub = commands.add_parser(
+            name,
+            help=text,
+            description=text,
+            allow_abbrev=False,
+            epilog="--config.FIELD=VALUE overrides any field, e.g. --config.train.steps=50",
+        )
+        sub.add_argument("config", help="PATH or PATH:ARGUMENT of a file with get_config(argument)")
+        sub.add_argument("--workdir", type=Path, help="records, checkpoints, report (default: workdir/NAME)")
+        sub.add_argument("--data-dir", type=data_commands.place, help=data_commands.DATA_DIR)
+        sub.set_defaults(command=command)
+        _common(sub)
+        if name == "run":
+            sub.add_argument("--shard", metavar="I/N", help="only the I-th of N shares; start all N, wherever, alike")
+            sub.add_argument(
+                "--runner", default="local", metavar="WHERE", help="local, or ray[://HOST:PORT]: a cluster's"
+            )
+        if name == "plan":
+            sub.add_argument("--leaves", action="store_true", help="show the label of every single leaf")
 
 
 def _common(sub: argparse.ArgumentParser) -> None:
