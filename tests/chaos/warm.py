@@ -18,13 +18,20 @@ import tlx.report
 import tlx.study.run  # noqa: F401
 from tlx import cli
 
-for line in sys.stdin:
-    pid = os.fork()
-    if not pid:
-        os.setsid()
-        silence = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(silence, 1)
-        os.dup2(silence, 2)
-        os._exit(cli.main(json.loads(line)))
-    print(pid, flush=True)
-    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+
+def main() -> None:
+    """Answer until there is no more."""
+    for line in sys.stdin:
+        pid = os.fork()
+        if not pid:
+            os.setsid()
+            silence = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(silence, 1)
+            os.dup2(silence, 2)
+            os._exit(cli.main(json.loads(line)))
+        print(pid, flush=True)
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+
+
+if __name__ == "__main__":
+    main()
