@@ -23,6 +23,7 @@ def command(work: Path, data_dir: Path) -> list[str]:
     return ["run", str(CONFIG), "--workdir", str(work), "--data-dir", str(data_dir), *SMALL, *FEW]
 
 
+@pytest.mark.thorough
 def test_the_others_go_on_and_the_failed_are_run_again(
     tmp_path: Path, data_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -191,6 +191,7 @@ def test_metrics_that_are_gone_or_torn_cost_no_result(
     assert not (tmp_path / "tensorboard").exists()
 
 
+@pytest.mark.thorough
 def test_what_a_logger_or_the_disk_refuses_is_said_once_and_ends_nothing(
     two: Make, whole: tuple[Path, dict[str, bytes]], tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -70,6 +70,7 @@ def test_a_masked_language_model_learns_to_guess(folder: Path, tmp_path: Path) -
     assert more.variables["params"]["pool"]["dense"]["kernel"].shape == (16, 16)
 
 
+@pytest.mark.thorough
 def test_a_decoder_learns_from_running_text(folder: Path, tmp_path: Path) -> None:
     less, _ = trained(folder, tmp_path / "less", *CAUSAL, "--config.sources.movies.steps=1")
     more, data = trained(folder, tmp_path / "more", *CAUSAL)
@@ -130,6 +131,7 @@ def test_a_mixture_is_the_same_in_memory_and_from_disk(folder: Path, tmp_path: P
         assert len(input_N) == len(label_N) > 30
 
 
+@pytest.mark.thorough
 def test_finished_weights_are_where_training_starts(folder: Path, tmp_path: Path) -> None:
     """A released masked language model trained on without a step's worth of change is what was released."""
     described = json.loads((GOLDEN / "bert_mlm" / "config.json").read_text())

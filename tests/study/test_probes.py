@@ -153,6 +153,7 @@ def test_the_test_split_s_activations_wait_for_the_firewall(finished: Finished) 
     assert door.releases() == len(finished.records) == 16
 
 
+@pytest.mark.thorough
 def test_in_memory_and_from_an_earlier_run_the_records_are_the_same_to_the_byte(
     finished: Finished, study: Study, tmp_path: Path, data_dir: Path
 ) -> None:
@@ -253,6 +254,7 @@ def test_the_penalty_is_the_best_on_validation_over_the_seeds(finished: Finished
         }
 
 
+@pytest.mark.thorough
 def test_what_was_solved_is_kept_and_merged_as_a_head_is(finished: Finished, tmp_path: Path) -> None:
     for entry in ("newton", "trained"):
         record = next(r for r in finished.records if r["cell"]["entry"] == entry)
@@ -263,6 +265,7 @@ def test_what_was_solved_is_kept_and_merged_as_a_head_is(finished: Finished, tmp
         assert (outcome.changed, outcome.gap) == (0, 0.0)
 
 
+@pytest.mark.thorough
 def test_a_study_stopped_between_heads_ends_with_the_same_bytes(
     finished: Finished, study: Study, tmp_path: Path, data_dir: Path
 ) -> None:

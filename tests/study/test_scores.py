@@ -46,6 +46,7 @@ def finished(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
     return work, study
 
 
+@pytest.mark.thorough
 def test_records_hold_the_share_of_variance_that_is_explained(folder: Path, finished: tuple[Path, run.Grid]) -> None:
     work, _ = finished
     tokenize = load_tokenizer(folder / "tokenizer", 14)
@@ -63,6 +64,7 @@ def test_records_hold_the_share_of_variance_that_is_explained(folder: Path, fini
     assert min(full) > 0.4  # the sign of a sentence explains about two thirds
 
 
+@pytest.mark.thorough
 def test_reports_say_what_is_measured(
     finished: tuple[Path, run.Grid], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -73,7 +75,7 @@ def test_reports_say_what_is_measured(
     assert "Test R² on tweets" in (finished[0] / "report.html").read_text()
 
 
-def test_it_is_part_of_what_a_cell_is(folder: Path, finished: tuple[Path, run.Grid]) -> None:
+def test_it_is_part_of_what_a_cell_is(folder: Path) -> None:
     classes = laid_out(folder, "--config.targets.tweets.predict=label").cells
     assert {cell.id for cell in classes}.isdisjoint(cell.id for cell in laid_out(folder).cells)
 

@@ -85,6 +85,7 @@ def test_a_wrong_shard_is_one_line(text: str, capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().err == f"{message}\n"
 
 
+@pytest.mark.thorough
 def test_each_shard_runs_its_share_and_says_what_is_left(
     grid: Grid, study: Study, data_dir: Path, tmp_path: Path, stubbed: list[str]
 ) -> None:
