@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,8 @@ def no_cache() -> Any:
 
 def order(work: Path, data_dir: Path, **changes: Any) -> str:
     config = {**STUDY.config, **changes}
-    return json.dumps({"config": config, "command": STUDY.command, "work": str(work), "data": str(data_dir)})
+    folders = {"work": str(work), "data": str(data_dir), "cwd": os.getcwd()}
+    return json.dumps({"config": config, "command": STUDY.command, **folders})
 
 
 def test_a_worker_lays_out_the_same_study_from_json(tmp_path: Path, data_dir: Path) -> None:

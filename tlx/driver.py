@@ -37,7 +37,8 @@ def drive(study: Study, folders: Folders, address: str, progress: Progress, on_s
     stop = Event()
     on_start(stop)
     data = folders.data if isinstance(folders.data, str) else os.fspath(folders.data.absolute())
-    order = {"config": study.config, "command": study.command, "work": os.fspath(folders.work.absolute()), "data": data}
+    work = os.fspath(folders.work.absolute())
+    order = {"config": study.config, "command": study.command, "work": work, "data": data, "cwd": os.getcwd()}
     text = atomic.canonical_json(order).decode()
     with lock.exclusive(folders.work):
         begun = _Begun(study.name, Records(folders.work), progress)

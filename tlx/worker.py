@@ -1,6 +1,7 @@
 """One worker of a study on a cluster: it lays the study out once, then runs the units it is asked to."""
 
 import json
+import os
 import socket
 from pathlib import Path
 from threading import Event
@@ -24,7 +25,8 @@ class Worker:
     """What `tlx.runners.ray` places on a node; all it is told and all it answers is JSON.
 
     Args:
-      order: `config`, resolved, `command`, and the folders `work` and `data`, which every node must see.
+      order: `config`, resolved, `command`, the folders `work` and `data`, which every node must see, and `cwd`, where
+        paths in the config begin.
       place: which of the workers it is.
     """
 
@@ -69,6 +71,8 @@ class Worker:
         if not lock.is_held(work):
             message = f"on {host} this is not the folder that `tlx run` holds; it must lie where all nodes see it"
             raise FileError(work, f"{message}, on a file system that locks across them")
+        if os.path.isdir(here := self._order["cwd"]):  # what a config names may be named from there
+            os.chdir(here)
         study = build(restored(self._order["config"]), self._order["command"])
         folders = Folders(work, self._order["data"])
         keep_programs(work / "cache" / f"{host}-{self._place}")

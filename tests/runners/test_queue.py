@@ -17,7 +17,7 @@ def test_a_job_that_kills_every_worker_is_given_up_and_the_others_go_on() -> Non
         job = queue.take()
         assert job == FIRST
         assert queue.put_back(job, f"killed {attempt}") == (attempt < TRIES)
-    assert queue.failures == {"one": "lost its worker 5 times, at last: killed 5"}
+    assert queue.failures == {"one": "tried 5 times, at last: killed 5"}
     assert queue.take() == SECOND
 
 

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-# How often a job may lose its worker: one that kills every worker must not kill all.
+# How often a job is tried: one that kills every worker must not kill all.
 TRIES = 5
 
 
@@ -43,18 +43,18 @@ class Queue:
         return self._waiting.popleft() if self._waiting else None
 
     def put_back(self, job: Job, reason: str) -> bool:
-        """A job whose worker was lost: the next in turn, as it has most behind it.
+        """A job whose worker was lost, or failed at it: the next in turn, as it has most behind it.
 
         Args:
           job: from `take`.
-          reason: of the loss, should it be the last that is borne.
+          reason: should it be the last time that is borne.
 
         Returns:
-          False if it has been lost too often and counts as failed.
+          False if that happened too often, and it counts as failed.
         """
         self._lost[job.id] = self._lost.get(job.id, 0) + 1
         if self._lost[job.id] >= TRIES:
-            self.fail(job, f"lost its worker {TRIES} times, at last: {reason}")
+            self.fail(job, f"tried {TRIES} times, at last: {reason}")
             return False
         self._waiting.appendleft(job)
         return True

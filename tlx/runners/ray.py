@@ -6,10 +6,12 @@ import logging
 import os
 import signal
 import socket
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Event
 from typing import Any
 
@@ -92,28 +94,37 @@ def run_on_ray(
 def _connect(address: str) -> None:
     import ray
 
-    _check_reachable(address or os.environ.get("RAY_ADDRESS", ""))
+    address = address or os.environ.get("RAY_ADDRESS", "")
+    if problem := _unreachable(address):
+        raise TlxError(f"--runner: no Ray cluster at {address}: {problem}")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        ray.init(address=address or None, log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(address=address or _of_this_host(), log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        raise TlxError(f"--runner: no Ray cluster at {address or 'RAY_ADDRESS'}: {_first_line(error)}") from error
+        raise TlxError(f"--runner: no Ray cluster at {address or 'this host'}: {_first_line(error)}") from error
     with suppress(ValueError):  # in another than the main thread, which none are heeded in
         for number, handler in handlers.items():
             signal.signal(number, handler)  # Ray's native code put its own beneath
 
 
-def _check_reachable(address: str) -> None:
-    """Find out in seconds what Ray tries for minutes."""
+def _of_this_host() -> str:
+    """The cluster that `ray start` noted down here, or a new one: the note outlives a cluster that was killed."""
+    note = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()) / "ray" / "ray_current_cluster"
+    address = note.read_text().strip() if note.is_file() else ""
+    return address if address and not _unreachable(address) else "local"
+
+
+def _unreachable(address: str) -> str:
+    """Why nothing answers there, found out in seconds where Ray tries for minutes; empty if something does."""
     host, colon, port = address.rpartition("://")[2].rpartition(":")
-    if colon and port.isdecimal():
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
-        except (OSError, OverflowError) as error:
-            raise TlxError(
-                f"--runner: no Ray cluster at {address}: {getattr(error, 'strerror', None) or error}"
-            ) from error
+    if not colon or not port.isdecimal():
+        return ""  # for Ray to understand
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        return str(getattr(error, "strerror", None) or error)
+    return ""
 
 
 @dataclass
@@ -163,7 +174,7 @@ class _Pool:
                 self._tell_all()
             self._give_out()
             self._say_what_is_waited_for()
-        return self.queue.failures if self.queue else {}
+        return {} if self.queue is None else self.queue.failures
 
     def close(self) -> None:
         """End all actors."""
