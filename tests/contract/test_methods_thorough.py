@@ -169,6 +169,10 @@ def test_a_step_over_several_devices_is_a_step_on_one(adapted: Adapted) -> None:
     assert max(jax.tree.leaves(gaps), default=0.0) < 1e-4
 
 
+# What they move is a number of stages, and all scanned blocks are one.
+COUNT_STAGES = ("top", "freeze_first", "side")
+
+
 def with_effect(trainable: dict[str, Any]) -> dict[str, Any]:
     """Leaves by path, less the biases of keys: softmax ignores them, so Adam follows the sign of rounding errors."""
     return {path: leaf for path, leaf in tree.flatten(trainable).items() if not path.endswith("/key/bias")}
@@ -199,5 +203,6 @@ def test_it_works_on_layers_that_are_recomputed_or_scanned(adapted: Adapted, cha
         # A network that makes the prefixes of all blocks is no block's own.
         of_blocks = [path for path in every if "/prefix/" not in path]
         depth = dict(model.settings)["depth"]
-        assert len(blocks) * depth == len(of_blocks)
+        if adapted.method not in COUNT_STAGES:
+            assert len(blocks) * depth == len(of_blocks)
         assert all(len(tree.flatten(before)[path]) == depth for path in blocks)

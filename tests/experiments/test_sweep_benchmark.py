@@ -21,6 +21,7 @@ def test_cells_together_and_one_by_one_are_the_same_runs() -> None:
 
 
 @pytest.mark.thorough
+@pytest.mark.exhaustive
 def test_a_process_each_does_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_allclose(processes(TINY, 1)[0], together(Bench(TINY), 1)[0, -5:], rtol=1e-4)
 
@@ -36,6 +37,7 @@ def test_the_slope_is_1_where_time_is_linear() -> None:
 
 
 @pytest.mark.thorough
+@pytest.mark.exhaustive
 def test_all_of_it_makes_a_table_a_picture_and_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "sweep.json"
     argv = ["--rounds", "1", "--cells", "1", "--out", str(out)]

@@ -17,7 +17,7 @@ from tlx.study.cost import size_of, step_bytes
 from tlx.study.groups import fitting, memory
 from tlx.study.spec import Folders
 
-ONE = ("--config.budgets=(20,)", "--config.mesh.data=1", "--config.checkpoint.every_seconds=0")
+ONE = ("--config.budgets=(20,)", "--config.mesh.data=1")
 
 
 class Lines(Silent):
