@@ -8,7 +8,21 @@ from tlx.adapt.registry import METHODS
 from tlx.config import INHERIT, INHERIT_NUMBER
 from tlx.optim import Optimizer
 from tlx.runners.room import Needs
-from tlx.study.spec import ARMS, Entry, Execution, Preprocess, Recipe, Source, Study, Target, Text
+from tlx.study.sampler import version
+from tlx.study.spec import (
+    ARMS,
+    OPTUNA,
+    RANGES,
+    Entry,
+    Execution,
+    Preprocess,
+    Recipe,
+    Search,
+    Source,
+    Study,
+    Target,
+    Text,
+)
 
 
 def build(config: ConfigDict, command: str = "") -> Study:
@@ -37,6 +51,7 @@ def build(config: ConfigDict, command: str = "") -> Study:
         command=command,
         text=Text(**config.text.to_dict()),
         preprocess=_preprocess(config.preprocess),
+        search=Search(**config.search.to_dict(), sampler=version() if config.search.kind == OPTUNA else ""),
     )
 
 
@@ -118,6 +133,10 @@ def _entry(name: str, config: ConfigDict) -> Entry:
         optimizer=_optimizer(train, optimizer, schedule, chosen("warmup", own.warmup)),
         weight_decay=chosen("weight_decay", own.weight_decay),
         learning_rates=block.lr,
+        label_smoothing=train.label_smoothing if block.label_smoothing == INHERIT_NUMBER else block.label_smoothing,
+        dropout=None if block.dropout == INHERIT_NUMBER else block.dropout,
+        scale=block.scale,
+        **{field: block[field] for field in RANGES.values()},
     )
 
 

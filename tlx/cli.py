@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from tlx import __version__, data_commands, launch
+from tlx.bucket import is_url, mirror
 from tlx.errors import TlxError
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_study_commands(commands)
     report = commands.add_parser("report", help="show and write the result of a work folder again")
-    report.add_argument("workdir", type=Path, help="folder of a study")
+    report.add_argument("workdir", help="folder of a study, or the URL of one in a bucket")
     report.set_defaults(command=_report)
     _common(report)
     methods = commands.add_parser(
@@ -119,7 +120,9 @@ def _add_study_commands(commands: Any) -> None:
             epilog="--config.FIELD=VALUE overrides any field, e.g. --config.train.steps=50",
         )
         sub.add_argument("config", help="PATH or PATH:ARGUMENT of a file with get_config(argument)")
-        sub.add_argument("--workdir", type=Path, help="records, checkpoints, report (default: workdir/NAME)")
+        sub.add_argument(
+            "--workdir", help="records, checkpoints, report, or the URL of a bucket's folder (default: workdir/NAME)"
+        )
         sub.add_argument("--data-dir", type=data_commands.place, help=data_commands.DATA_DIR)
         sub.set_defaults(command=command)
         _common(sub)
@@ -149,7 +152,10 @@ def _study(options: argparse.Namespace) -> "Study":
 def _folders(options: argparse.Namespace, study: "Study") -> Any:
     from tlx.study.spec import Folders
 
-    return Folders(options.workdir or Path("workdir") / study.name, options.data_dir)
+    work = options.workdir or str(Path("workdir") / study.name)
+    if is_url(work):
+        return Folders(mirror(work, "work"), options.data_dir, work)
+    return Folders(Path(work), options.data_dir)
 
 
 def _data_dir() -> Path | str:
@@ -174,7 +180,7 @@ def _run(options: argparse.Namespace) -> int:
         grid = run.run(study, folders, progress, lambda context: stopper.watch(context.stop), shard)
     recorded = grid.recorded(folders.work)
     if shard is None or recorded == len(grid.cells):
-        return _show(folders.work, options.json)
+        return _show(folders.work, options.json, folders.shared)
     left = {"recorded": recorded, "cells": len(grid.cells)}
     said = f"done: {recorded} of {len(grid.cells)} cells have records; the rest are other shards', or failed"
     print(json.dumps(left) if options.json else said)
@@ -195,6 +201,8 @@ def _run_on_ray(options: argparse.Namespace) -> int:
 
     study = _study(options)
     folders = _folders(options, study)
+    if folders.shared:
+        raise TlxError(f"--workdir: a URL goes with --runner={LOCAL} only; a cluster needs a folder that all nodes see")
     with _Stopper() as stopper, JsonLines() if options.json else Bars() as progress:
         drive(study, folders, options.runner if options.runner != RAY else "", progress, stopper.watch)
     return _show(folders.work, options.json)
@@ -218,7 +226,9 @@ def _plan(options: argparse.Namespace) -> int:
 
 def _report(options: argparse.Namespace) -> int:
     _no_overrides(options)
-    return _show(options.workdir, options.json)
+    from tlx.shared import local_work
+
+    return _show(local_work(options.workdir), options.json)
 
 
 def _methods(options: argparse.Namespace) -> int:
@@ -281,7 +291,7 @@ def _no_overrides(options: argparse.Namespace) -> None:
         raise TlxError(f"{options.overrides[0]}: no such option")
 
 
-def _show(work: Path, as_json: bool) -> int:
+def _show(work: Path, as_json: bool, url: str = "") -> int:
     from tlx.records import Records
     from tlx.report import terminal, write
 
@@ -290,6 +300,10 @@ def _show(work: Path, as_json: bool) -> int:
     found = records.load_all()
     timings = {record["id"]: timing for record in found if (timing := records.timing(record["id"]))}
     report = write(found, manifest, timings, work, records.failures())
+    if url:
+        from tlx.shared import push_files
+
+        push_files(url, work, [path.name for path in work.glob("report.*")])
     if as_json:
         print(json.dumps(report.as_dict(), indent=1))
     else:

@@ -26,6 +26,12 @@ def member(state: TrainState, k: int) -> TrainState:
     return one
 
 
+def members(state: TrainState, chosen: Sequence[int]) -> TrainState:
+    """Some runs out of a stacked state, stacked again."""
+    some: TrainState = jax.tree.map(lambda leaf: leaf[np.asarray(chosen)], state)
+    return some
+
+
 def run(
     task: Task,
     state: TrainState,
@@ -38,6 +44,7 @@ def run(
     chunk: int,
     losses: np.ndarray,
     boundary: Boundary,
+    until: int | None = None,
 ) -> tuple[TrainState, np.ndarray]:
     """Several runs of one task at once.
 
@@ -52,9 +59,10 @@ def run(
       chunk: steps per call of the program.
       losses: of the steps already done, [members, step].
       boundary: called with the stacked state and losses after each chunk.
+      until: the step to stop at, None for the last.
 
     Returns:
-      The final stacked state and losses [members, step]. A member that diverges keeps its last good
+      The stacked state and losses [members, step]. A member that diverges keeps its last good
       leaves and touches no neighbour.
     """
 
@@ -63,11 +71,11 @@ def run(
         with looped():
             return jax.vmap(one)(state, items)
 
-    start = int(state.step[0])
+    start, end = int(state.step[0]), task.steps if until is None else until
     state = placement.state(state, members=True)
     frozen, data = placement.shared(frozen), placement.shared(data)
-    while start < task.steps:
-        stop = min(start + chunk, task.steps)
+    while start < end:
+        stop = min(start + chunk, end)
         items = placement.items(table(start, stop), members=True)
         args = (state, frozen, data, items)
         program = programs.get((task, "fused"), lambda *a: placement.compile(all_runs, *a), *args)

@@ -186,6 +186,7 @@ def run(
     chunk: int,
     losses: np.ndarray,
     boundary: Boundary,
+    until: int | None = None,
 ) -> tuple[TrainState, np.ndarray]:
     """One run from where its state stands to its last step, through all of its method's phases.
 
@@ -199,9 +200,10 @@ def run(
       chunk: steps per call of the program.
       losses: of the steps already done, [step].
       boundary: called with the state and all losses so far after each chunk; may save, may raise.
+      until: the step to stop at, None for the last.
 
     Returns:
-      The final state and the loss of every step. A diverged run ends at the chunk it diverged in.
+      The state then and the loss of every step. A diverged run ends at the chunk it diverged in.
     """
 
     def one_run(state: Any, frozen: Any, data: Any, items: Any, axis: str | None = None) -> Any:
@@ -209,16 +211,16 @@ def run(
 
     if bool(state.diverged):
         return state, losses
-    start = int(state.step)
+    start, end = int(state.step), task.steps if until is None else until
     task = task.at(max(start - 1, 0))
     data, placed = placement.shared(feed.data), placement.shared(frozen)
     state = placement.state(state)
 
     def read(start: int) -> tuple[int, Any]:
-        stop = min([start + chunk, task.steps, *(bound for bound in task.bounds if bound > start)])
+        stop = min([start + chunk, end, *(bound for bound in task.bounds if bound > start)])
         return stop, placement.items(feed.items(start, stop))
 
-    ahead = read(start) if start < task.steps else None
+    ahead = read(start) if start < end else None
     while ahead:
         if (now := task.at(start)) != task:
             task = now
@@ -229,7 +231,7 @@ def run(
         program = programs.get(task, lambda *a: placement.compile(one_run, *a), *args)
         state, loss = program.call(*args)
         # Read and sent while the devices are at work; only then is anything waited for.
-        ahead = read(stop) if stop < task.steps else None
+        ahead = read(stop) if stop < end else None
         fetched = placement.fetch(state)
         losses = np.concatenate([losses, np.asarray(loss).reshape(-1, stop - start)[0]])
         boundary(fetched, losses)

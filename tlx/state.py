@@ -18,6 +18,7 @@ class Hyper(struct.PyTreeNode):
       weight_decay: decoupled, scalar.
       label_smoothing: share of the target mass spread over all classes, scalar.
       adapter_scale: factor on the adapters' effect, scalar.
+      dropout: rate, scalar; of tasks whose dropout is not the model's own.
       seed: of the dropout masks, int32 scalar.
     """
 
@@ -25,6 +26,7 @@ class Hyper(struct.PyTreeNode):
     weight_decay: jax.Array
     label_smoothing: jax.Array
     adapter_scale: jax.Array
+    dropout: jax.Array
     seed: jax.Array
 
 
@@ -33,6 +35,7 @@ def make_hyper(
     weight_decay: float = 0.0,
     label_smoothing: float = 0.0,
     adapter_scale: float = 1.0,
+    dropout: float = 0.0,
     seed: int = 0,
 ) -> Hyper:
     """`Hyper` from plain numbers."""
@@ -45,6 +48,7 @@ def make_hyper(
         weight_decay=number(weight_decay),
         label_smoothing=number(label_smoothing),
         adapter_scale=number(adapter_scale),
+        dropout=number(dropout),
         seed=jnp.asarray(seed, jnp.int32),
     )
 

@@ -31,6 +31,7 @@ class Task:
       first: stage the inputs enter at; 0 for images, the depth of the cut for cached activations.
       phase: which of the method's phases this is.
       ops: what is done to the examples of a batch; none where they are cached activations.
+      dropout: whether the rate is a hyper-parameter of the run rather than the model's own.
     """
 
     adapted: Adapted
@@ -39,6 +40,7 @@ class Task:
     first: int = 0
     phase: int = 0
     ops: Pipeline = NO_OPS
+    dropout: bool = False
 
     @property
     def bounds(self) -> tuple[int, ...]:
@@ -195,7 +197,7 @@ def _loss(
     adapted, head = task.adapted, len(task.adapted.model.stages) - 1
     variables = combine(trainable, frozen, stats)
     settings: dict[str, Any] = {"train": True, "phase": task.phase, "scale": hyper.adapter_scale}
-    settings |= {"rng": rng, "axis": axis}
+    settings |= {"rng": rng, "axis": axis, "dropout": hyper.dropout if task.dropout else None}
     penalties = [(method.penalty, own) for method, own in adapted.parts if method.penalty]
     if not penalties:
         logits_BC, stats = adapted.apply(variables, batch["input"], first=task.first, **settings)

@@ -28,6 +28,7 @@ from tlx.records import Records
 from tlx.study import run
 from tlx.study.cells import Cell
 from tlx.study.metrics import Metrics
+from tlx.study.search import Point
 from tlx.study.select import Validation
 from tlx.study.spec import Folders, Study
 from tlx.study.trials import Trained, Trial
@@ -234,7 +235,7 @@ def test_a_logger_that_is_not_installed_is_refused_before_anything_is_done(
 def trial(two: Make) -> Trial:
     study = two()
     cell = Cell("0123456789abcdef", None, study.targets[0], study.entries[0], 20, 0, {})
-    return Trial(cell, 0.5)
+    return Trial(cell, Point(0.5, 0.0))
 
 
 def noted(work: Path, trial: Trial, steps: int, lengths: Iterable[int], loss: float = 1.0) -> Metrics:
@@ -284,7 +285,7 @@ def test_threads_do_not_get_in_one_anothers_way(tmp_path: Path, trial: Trial) ->
 
     def work(cell: Cell) -> None:
         for step in range(1, 101):
-            metrics.note(task, Trial(cell, 0.5), np.ones(step, np.float32), 0.0)
+            metrics.note(task, Trial(cell, Point(0.5, 0.0)), np.ones(step, np.float32), 0.0)
             if step % 10 == 0:
                 metrics.flush()
 

@@ -48,6 +48,22 @@ def test_less_is_left_when_cells_are_done_and_their_rate_counts(grid: Grid, tmp_
     assert grid.placement.devices > 1 and after.rate == pytest.approx(each)
 
 
+def test_trials_that_are_stopped_early_count_as_far_as_they_go(
+    make_study: Make, data_dir: Path, tmp_path: Path
+) -> None:
+    study = make_study("--config.search.kind=halving", "--config.train.steps=18")
+    grid, records = lay_out(study, Folders(tmp_path, data_dir), Silent()), Records(tmp_path)
+    (tmp_path / "sources").mkdir()
+    batch = grid.study.recipe.batch_size
+    # Of three rates one goes on from step 2 to 6, and on to 18.
+    whole = sum(len(unit.cells) * (3 * 2 + 4 + 12) * step_flops(unit.task, batch) for unit in grid.units)
+    assert predict(grid, tmp_path).flops == pytest.approx(whole)
+    cell = grid.cells[0]
+    record = {"id": cell.id, "cost": {"step_flops": 1e6}, "trials": [{"step": 2}, {"step": 2}, {}]}
+    records.publish(record, {"id": cell.id, "wall_s": 0.5})
+    assert predict(grid, tmp_path).rate == pytest.approx(1e6 * (2 + 2 + 18) / 0.5)
+
+
 def test_memory_grows_with_the_batch_and_is_less_where_less_moves(grid: Grid) -> None:
     tasks = {unit.first.entry.name: unit.task for unit in grid.units}
     assert step_bytes(tasks["full"], 16) > step_bytes(tasks["full"], 4)

@@ -27,7 +27,7 @@ from tlx.study.examples import subset_of
 from tlx.study.features import Features
 from tlx.study.merge import merge_cell
 from tlx.study.plan import train_programs
-from tlx.study.spec import Entry, Folders, Study
+from tlx.study.spec import Entry, Folders, Search, Study
 
 PENALTIES = (1e-4, 1e-2)
 ENTRIES = [
@@ -281,6 +281,28 @@ def test_a_study_stopped_between_heads_ends_with_the_same_bytes(
         run.run(study, Folders(work, data_dir), Stop(), contexts.append)
     assert len(list((work / "records").iterdir())) < 16
     same_records(finished, go(study, work, data_dir))
+
+
+def test_penalties_are_searched_as_rates_are(finished: Finished, study: Study, tmp_path: Path, data_dir: Path) -> None:
+    def searched(name: str, search: Search) -> list[dict[str, Any]]:
+        work = copied(finished, tmp_path / name, "sources", "features")
+        return go(dataclasses.replace(study, entries=study.entries[1:2], search=search), work, data_dir).records
+
+    before = {
+        (record["cell"]["budget"], record["cell"]["seed"]): record["trials"]
+        for record in finished.records
+        if record["cell"]["entry"] == "newton"
+    }
+    for record in searched("extended", Search(extend=1)):
+        trials, chosen = record["trials"], record["selected"]
+        assert trials[:2] == before[record["cell"]["budget"], record["cell"]["seed"]]
+        tried = [trial["l2"] for trial in trials]
+        assert len(tried) == 3 and tried[2] in (1e-6, 1.0)
+        assert chosen["edge"] == {min(tried): "low", max(tried): "high"}.get(chosen["l2"])
+    for record in searched("drawn", Search("random", trials=4)):
+        tried = [trial["l2"] for trial in record["trials"]]
+        assert len(set(tried)) == 4 and min(PENALTIES) <= min(tried) <= max(tried) <= max(PENALTIES)
+        assert record["selected"].keys() == {"l2", "by", "edge"} and record["selected"]["edge"] is None
 
 
 REFUSED: list[tuple[tuple[str, ...], dict[str, Any], str]] = [

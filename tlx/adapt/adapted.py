@@ -162,6 +162,7 @@ class Adapted:
         scale: jax.Array | float = 1.0,
         rng: jax.Array | None = None,
         axis: str | None = None,
+        dropout: jax.Array | None = None,
     ) -> tuple[Any, dict[str, Any]]:
         """The forward pass through stages `first` to `last`.
 
@@ -175,6 +176,7 @@ class Adapted:
           scale: factor on the adapters' effect; may be traced.
           rng: key for dropout, or None where there is none.
           axis: name of the device axis whose parts make up one batch under `pmap`, or None.
+          dropout: the rate of every dropout in the model, which may be traced; None for the model's own.
 
         Returns:
           The last stage's output, logits in float32, and what changed: the running statistics a training step
@@ -194,7 +196,7 @@ class Adapted:
             if first < cut:
                 x, _ = run(x, first, cut)
             updating = frozenset(path for path, label in self.stat_labels(phase).items() if label == "stats")
-            out, changed = run(x, cut, last, train=True, rng=rng, updating=updating, axis=axis)
+            out, changed = run(x, cut, last, train=True, rng=rng, updating=updating, axis=axis, dropout=dropout)
         else:
             out, changed = run(x, first, last)
         is_low = self.precision != "float32" and last == len(self.model.stages)

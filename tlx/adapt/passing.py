@@ -31,6 +31,7 @@ def run(
     rng: jax.Array | None = None,
     updating: frozenset[str] = frozenset(),
     axis: str | None = None,
+    dropout: jax.Array | None = None,
 ) -> tuple[Any, dict[str, Any]]:
     """Stages `first` to `last` of a model, adapted.
 
@@ -44,6 +45,7 @@ def run(
       train, rng: whether this is a training step, and its key for dropout.
       updating: paths of the running statistics that are updated; the other norms use theirs as they are.
       axis: name of the device axis whose parts make up one batch under `pmap`, or None.
+      dropout: the rate of every dropout in the model, None for the model's own.
 
     Returns:
       What flows out, and the updated statistics and cache.
@@ -57,6 +59,8 @@ def run(
     wrappers, interceptors = _hooks(parts, context)
     if "batch_stats" in variables:
         interceptors.append(_batch_norm(updating, axis))
+    if dropout is not None:
+        interceptors.append(_dropout(dropout))
     settings_of: dict[str, Any] = {"train": train} | ({} if rng is None else {"rngs": {"dropout": rng}})
     changed: dict[str, Any] = {}
 
@@ -143,6 +147,21 @@ def _batch_norm(updating: frozenset[str], axis: str | None) -> Interceptor:
         return layer(*args, **kwargs)
 
     return use_running_average_where_frozen
+
+
+def _dropout(rate: jax.Array) -> Interceptor:
+    def drop_at_a_traced_rate(layer: Any, args: Any, kwargs: Any, context: Any) -> Any:
+        module = context.module
+        # What drops whole branches for some examples is stochastic depth, which has a rate of its own.
+        if not isinstance(module, nn.Dropout) or module.broadcast_dims or context.method_name != "__call__":
+            return layer(*args, **kwargs)
+        x = args[0]
+        if kwargs.get("deterministic", module.deterministic):
+            return x
+        kept = jax.random.bernoulli(module.make_rng(module.rng_collection), 1.0 - rate, x.shape)
+        return jnp.where(kept, x / (1.0 - rate).astype(x.dtype), jnp.zeros_like(x))
+
+    return drop_at_a_traced_rate
 
 
 def added_by(interceptor: Interceptor, model: Model, variables: dict[str, Any], key: jax.Array) -> dict[str, Any]:

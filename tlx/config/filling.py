@@ -7,7 +7,9 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from tlx.adapt.registry import METHODS
+from tlx.config.drawing import check_drawing
 from tlx.config.schema import BLOCKS, KINDS, METHOD_FIELDS, NAMED, PREPROCESS, SCRATCH_RATES, TOP
+from tlx.config.searching import check_search
 from tlx.data.ops.pipeline import make_pipeline
 from tlx.data.ops.registry import OPS
 from tlx.errors import ConfigError, FileError, suggest
@@ -157,14 +159,8 @@ def check_whole(config: ConfigDict) -> None:
         raise ConfigError("config.adapt", f"expected exactly one entry with arm='scratch' to compare with, got {found}")
     if "transfer" in arms.values() and not config.sources:
         raise ConfigError("config.sources", "expected at least one, as some entries have arm='transfer'")
-    trials = len(config.adapt[scratch[0]].lr)
-    for entry in config.adapt:
-        if len(config.adapt[entry].lr) != trials:
-            raise ConfigError(
-                f"config.adapt.{entry}.lr",
-                f"{len(config.adapt[entry].lr)} learning rates, but config.adapt.{scratch[0]}.lr has {trials}; "
-                "every arm gets the same number of trials",
-            )
+    check_search(config, scratch[0])
+    check_drawing(config)
     if config.mesh.data == 0:
         raise ConfigError("config.mesh.data", "expected a number of devices, or -1 for all, got 0")
     if config["compile"] == "pmap" and config.mesh.fsdp != 1:

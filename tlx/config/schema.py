@@ -9,7 +9,7 @@ from tlx.fields import Field, Fields
 from tlx.loggers.registry import LOGGERS
 from tlx.models.registry import CLASSIFY, MODELS, OBJECTIVES
 from tlx.optim import SCHEDULES
-from tlx.study.spec import LABEL, PLACES, PREDICTED
+from tlx.study.spec import GRID, LABEL, PLACES, PREDICTED, SEARCHES
 
 SCRATCH_RATES = (1e-4, 1e-3, 1e-2)
 _RATE = Field(1e-3, "peak learning rate", low=1e-12, high=1e6)
@@ -48,6 +48,12 @@ def _inherited(field: Field, of: str) -> Field:
     return replace(field, default=INHERIT_NUMBER, unset=INHERIT_NUMBER, doc=f"{field.doc}; -1 for {of}")
 
 
+def _range(what: str, each: Field) -> Field:
+    """The ends of a range, for trials that are drawn."""
+    doc = f"the ends of a range to draw {what} from, too, where trials are drawn; () for the one value alone"
+    return Field((), doc, each=each, may_be_empty=True)
+
+
 RECIPE: Fields = {**_SHARED, **_CHOICES}
 TRAIN: Fields = {**_SHARED, **{name: _inherited(field, "each method's own") for name, field in _CHOICES.items()}}
 SOURCE: Fields = {
@@ -84,6 +90,13 @@ ENTRY: Fields = {
         each=_RATE,
         may_be_empty=True,
     ),
+    "label_smoothing": _inherited(_SHARED["label_smoothing"], "that of config.train"),
+    "dropout": Field(-1.0, "dropout rate in training; -1 for the model's own", low=0.0, high=0.9, unset=-1.0),
+    "scale": Field(1.0, "factor on the adapters' effect", low=1e-6, high=1e6),
+    "weight_decays": _range("decays", Field(0.01, "decoupled weight decay", low=1e-12, high=100.0)),
+    "label_smoothings": _range("label smoothings", _SHARED["label_smoothing"]),
+    "dropouts": _range("dropout rates", Field(0.1, "dropout rate", low=0.0, high=0.9)),
+    "scales": _range("scales", Field(1.0, "factor on the adapters' effect", low=1e-6, high=1e6)),
     "batch_stats": Field("auto", "running statistics; auto updates those of norms that train", choices=STATS),
     **{name: _inherited(field, "that of config.train") for name, field in _CHOICES.items()},
 }
@@ -116,6 +129,18 @@ PREPROCESS: Fields = {
     "crop": Field((), "rows and columns cut out of their middle afterwards; () for none", may_be_empty=True),
     "ops": Field((), "what is done in the program, in order; ops that draw are for training alone", may_be_empty=True),
 }
+SEARCH: Fields = {
+    "kind": Field(
+        GRID,
+        "every rate of lr, trials drawn at once, either with the worst stopped early, or drawn one by one by Optuna",
+        choices=SEARCHES,
+    ),
+    "trials": Field(0, "drawn for each cell from the range that lr spans; 0 to try every rate", low=0, high=10_000),
+    "seed": Field(0, "shifts what is drawn, alike for every arm", low=0, high=2**31 - 1),
+    "extend": Field(0, "further rates of a grid for each cell, where its results point", low=0, high=100),
+    "rungs": Field(2, "of halving: how often the worst trials are stopped", low=1, high=20),
+    "eta": Field(3, "of halving: one in so many goes on, for so many times as long", low=2, high=100),
+}
 CHECKPOINT: Fields = {
     "every_seconds": Field(30.0, "unfinished work is saved at most this often; 0 after every call", low=0.0)
 }
@@ -133,7 +158,14 @@ TOP: Fields = {
         may_be_empty=True,
     ),
 }
-BLOCKS: Mapping[str, Fields] = {"train": TRAIN, "plan": PLAN, "mesh": MESH, "checkpoint": CHECKPOINT, "text": TEXT}
+BLOCKS: Mapping[str, Fields] = {
+    "train": TRAIN,
+    "plan": PLAN,
+    "mesh": MESH,
+    "checkpoint": CHECKPOINT,
+    "text": TEXT,
+    "search": SEARCH,
+}
 NAMED: Mapping[str, Fields] = {"sources": SOURCE, "targets": TARGET, "adapt": ENTRY}
 KINDS = {"model": {name: kind.fields for name, kind in MODELS.items()}}
 METHOD_FIELDS = {name: method.fields for name, method in METHODS.items()}

@@ -3,36 +3,27 @@
 Records are read at random places, which over a network would starve the device, and array_record reads files only.
 """
 
-import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tlx import bucket
 from tlx.atomic import commit_folder, remove_folder, temporary_beside
 from tlx.data.builders import stored_as
-from tlx.errors import FileError, TlxError
 
 _DESCRIPTION = "dataset_info.json"
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 
 
-def is_url(data_dir: Path | str) -> bool:
-    """Whether a folder of all data sets is a bucket, such as `gs://bucket/data`."""
-    return "://" in os.fspath(data_dir)
-
-
 def mirror(url: str) -> Path:
-    """The folder of this machine that stands for a bucket: below `XDG_CACHE_HOME`, or else `~/.cache`.
+    """The folder of this machine that stands for a bucket.
 
     Args:
       url: of the bucket's folder.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    return cache / "tlx" / "data" / hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:16]
+    return bucket.mirror(url, "data")
 
 
 def local_dir(name: str, data_dir: Path | str) -> Path:
@@ -45,7 +36,7 @@ def local_dir(name: str, data_dir: Path | str) -> Path:
     Raises:
       TlxError: the name is unknown, or the bucket cannot be used.
     """
-    if not is_url(data_dir):
+    if not bucket.is_url(data_dir):
         return Path(data_dir)
     url = os.fspath(data_dir)
     here = mirror(url)
@@ -65,7 +56,7 @@ def pull(url: str, inside: str, version: str) -> None:
       TlxError: the package for this kind of bucket is missing.
       FileError: the bucket cannot be read, or the copy not be written.
     """
-    with _opened(url) as (files, root):
+    with bucket.opened(url) as (files, root):
         there = f"{root}/{inside}"
         version = version or _latest(files, there)
         if not version or not files.exists(f"{there}/{version}/{_DESCRIPTION}"):
@@ -98,7 +89,7 @@ def push(url: str, folder: Path) -> None:
       TlxError: the package for this kind of bucket is missing.
       FileError: the bucket cannot be written.
     """
-    with _opened(url) as (files, root):
+    with bucket.opened(url) as (files, root):
         there = f"{root}/{folder.relative_to(mirror(url)).as_posix()}"
         if files.exists(f"{there}/{_DESCRIPTION}"):
             return
@@ -116,21 +107,3 @@ def _latest(files: Any, there: str) -> str:
     names = [entry["name"].rstrip("/").rpartition("/")[2] for entry in files.ls(there, detail=True)]
     versions = [name for name in names if _VERSION.fullmatch(name)]
     return max(versions, key=lambda name: [int(number) for number in name.split(".")], default="")
-
-
-@contextmanager
-def _opened(url: str) -> Iterator[tuple[Any, str]]:
-    """The bucket's file system and the folder's name in it; errors as one line."""
-    import fsspec
-
-    try:
-        files, root = fsspec.core.url_to_fs(url)
-        yield files, str(root).rstrip("/")
-    except TlxError:
-        raise
-    except (ImportError, ValueError) as error:
-        hint = "run pip install 'tlx[gcs]'" if url.startswith("gs://") else str(error).splitlines()[0]
-        raise TlxError(f"{url}: this kind of bucket needs a package; {hint}") from error
-    except Exception as error:  # each kind of bucket has errors of its own
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise FileError(url, f"the bucket could not be used ({reason})") from error

@@ -12,6 +12,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 
 from tlx.atomic import clean_temporaries, commit_folder, temporary_beside
+from tlx.bucket import is_url
 from tlx.data import bucket
 from tlx.data.builders import builder, named, prepared_folder, stored_as
 from tlx.data.builders.trouble import one_line
@@ -39,7 +40,7 @@ def prepare(name: str, data_dir: Path | str) -> None:
       TlxError: the name is unknown, or a package that carries the raw data is missing.
       FileError: the folder cannot be written, or the user's own files cannot be read.
     """
-    if bucket.is_url(data_dir):
+    if is_url(data_dir):
         here = bucket.local_dir(name, data_dir)
         prepare(name, here)
         if (there := prepared_folder(name, here)).name == stored_as(name, here)[1]:  # no copy of what the bucket has

@@ -8,6 +8,7 @@ from typing import Any
 
 from tlx.report import provenance, wording
 from tlx.report.canvas import Palette, Picture, palette
+from tlx.report.edges import at_edges
 from tlx.report.figures import gain_bars, label_curves
 from tlx.report.pairing import Record
 from tlx.report.sentence import one_sentence
@@ -157,6 +158,8 @@ def _facts(
         ),
         ("total time", duration(sum(times) if times else None)),
     ]
+    if edges := at_edges(there):
+        facts.append(("rates at the edge of those tried", edges))
     if extra:
         facts.append(("records of other cells, left out", str(extra)))
     return tuple(facts)

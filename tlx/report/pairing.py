@@ -25,7 +25,7 @@ _SHARED = (
     "result.test_examples",
 )
 # Settings that must be equal as a whole, their names being the model's and the optimizer's own.
-_SETTINGS = ("config.model", "config.recipe")
+_SETTINGS = ("config.model", "config.recipe", "config.search")
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from tlx.study.features import written_bytes
 from tlx.study.plan import Unit, train_programs
 from tlx.study.predict import Prediction, predict
 from tlx.study.run import Grid
-from tlx.study.spec import DISK
+from tlx.study.spec import DISK, OPTUNA, Search
 
 # Columns when the output is a file or a pipe.
 PIPE_WIDTH = 132
@@ -98,6 +98,7 @@ class Outline:
       entries: one plan each.
       features: where activations at the cuts are kept, `disk` or `memory`.
       features_bytes: what they take, each counted once.
+      search: how trials are chosen, in words; empty where every rate is tried.
     """
 
     study: str
@@ -114,6 +115,7 @@ class Outline:
     entries: tuple[EntryPlan, ...]
     features: str
     features_bytes: int
+    search: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -154,6 +156,7 @@ def outline(grid: Grid, work: Path) -> Outline:
         entries=tuple(_entry(units, study.recipe.batch_size) for units in by_entry.values()),
         features=study.execution.features,
         features_bytes=written_bytes(grid.units, grid.targets),
+        search=_search(study.search, grid.units[0]) if study.search.identity() else "",
     )
 
 
@@ -176,6 +179,18 @@ def _entry(units: list[Unit], batch_size: int) -> EntryPlan:
         cells=sum(len(unit.cells) for unit in units),
         runs=sum(unit.runs for unit in units),
     )
+
+
+def _search(search: Search, unit: Unit) -> str:
+    """Trials of each cell, the same in every arm, e.g. `halving: 9 trials, 3 from step 22, 1 from step 66`."""
+    if search.kind == OPTUNA:
+        return f"{search.kind}: {search.trials} trials, one after another"
+    first, *later = unit.heats
+    drawn = " drawn" if search.trials else ""
+    words = [f"{search.kind}: {first.points} trials{drawn}"]
+    words += [f"{heat.points} from step {heat.start}" for heat in later if heat.start]
+    more = sum(heat.points for heat in later if not heat.start)
+    return ", ".join([*words, *([f"{more} more where results point"] if more else [])])
 
 
 def _parts(unit: Unit) -> Iterable[Part]:
@@ -214,6 +229,8 @@ def show(plan: Outline, leaves: bool = False) -> None:
         console.print(f"pre-train once: {name}, {steps} steps")
     for name, what in plan.checkpoints.items():
         console.print(f"load: {name}, {what}")
+    if plan.search:
+        console.print(f"search of each cell, {plan.search}")
     if plan.features_bytes:
         where = "WORKDIR/features" if plan.features == DISK else "memory"
         console.print(f"activations at the cuts: {_bytes(plan.features_bytes)}, kept once in {where}")

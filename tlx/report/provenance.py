@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tlx.report import wording
+from tlx.report.edges import edge_of
 from tlx.report.pairing import Record
 from tlx.report.table import Table
 
@@ -72,7 +73,7 @@ def cells(records: Iterable[Record], timings: Mapping[str, Mapping[str, Any]]) -
                 cell["target"],
                 str(cell["budget"]),
                 str(cell["seed"]),
-                wording.UNKNOWN if rate is None else f"{rate:g}",
+                wording.rate(rate, edge_of(record)),
                 f"{100 * result['val_score']:.1f}" if ok else "diverged",
                 f"{100 * result['test_score']:.1f}" if ok else "diverged",
                 wording.duration(timings.get(record["id"], {}).get("wall_s")),

@@ -1,7 +1,8 @@
 """A unit's runs all at once, in one program, or a group at a time where memory is short."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -10,7 +11,7 @@ import numpy as np
 
 from tlx import atomic, fused
 from tlx.checkpoint import Checkpoints
-from tlx.state import TrainState, from_tree, to_tree
+from tlx.state import TrainState
 from tlx.study.context import Context, Stopped
 from tlx.study.examples import batch_table
 from tlx.study.failing import is_out_of_memory
@@ -18,140 +19,171 @@ from tlx.study.groups import members_at_once
 from tlx.study.plan import Unit
 from tlx.study.saving import Gate
 from tlx.study.starts import Start
-from tlx.study.trials import Trained, Trial, finished, fresh_state, saved, trials_of
+from tlx.study.together import Group, Saved, steps_of
+from tlx.study.trials import Trained, Trial, fresh_state, trained
 
 
-def run_at_once(unit: Unit, starts: dict[int, Start], checkpoints: Checkpoints, context: Context) -> dict[str, Trained]:
-    """Run every trial of a unit.
+class AtOnce:
+    """The runs that have ended, and the groups of those that are under way.
 
     Args:
       unit: strategy `fused`.
       starts: from `starts_of`.
-      checkpoints: the unit's own; finished groups and the current one are in the newest.
+      checkpoints: the unit's own; all runs are in the newest.
       context: of the study.
-
-    Returns:
-      Trial key to finished run.
-
-    Raises:
-      Stopped: the study was asked to stop; the state is saved.
     """
-    groups = _Groups(unit, starts, checkpoints, context)
-    context.progress.start(unit.name, unit.runs * unit.task.steps, groups.steps_done)
-    while groups.left:
-        try:
-            groups.run_next()
-        except Exception as error:
-            if groups.size == 1 or not is_out_of_memory(error):
-                raise
-            groups.halve()
-            context.progress.line(f"{unit.name}: out of memory, going on with {groups.size} runs at once")
-    return groups.done
-
-
-class _Groups:
-    """The runs that are done, and those that are under way together."""
 
     def __init__(self, unit: Unit, starts: dict[int, Start], checkpoints: Checkpoints, context: Context) -> None:
         self.unit, self.starts, self.checkpoints, self.context = unit, starts, checkpoints, context
-        self.gate = Gate(context.study.execution.every_seconds, context.save_lock)
+        self._gate = Gate(context.study.execution.every_seconds, context.save_lock)
         restored = checkpoints.restore()
         content = restored.tree if restored else {}
-        self.done = {key: finished(run) for key, run in content.get("done", {}).items()}
-        self.interrupted = content.get("now")
+        self.done = {key: trained(run) for key, run in content.get("done", {}).items()}
         # Who runs together decides the last bits, so what was begun is gone on with in the same groups.
-        self.size = int(restored.meta["members"]) if restored else members_at_once(unit, context)
-        self.step = int(self.interrupted["state"]["step"][0]) if self.interrupted else 0
-        self.began = 0.0
+        self._size = int(restored.meta["members"]) if restored else members_at_once(unit, context)
+        keys = restored.meta["groups"] if restored else []
+        self._saved: list[Saved] = [(tuple(some), content["now"][str(i)]) for i, some in enumerate(keys)]
+        self._groups: list[Group] = []
+        self._began = 0.0
+        self._data, self._offset = _pool(unit, starts, context)
+        context.progress.start(unit.name, unit.steps, self._ended() + steps_of(self._saved))
 
-    @property
-    def left(self) -> list[Trial]:
-        """The runs that are not done."""
-        return [trial for trial in trials_of(self.unit) if trial.key not in self.done]
+    def reach(self, trials: Sequence[Trial], step: int) -> None:
+        """Train all trials as far as a step, those that are not there yet.
 
-    @property
-    def steps_done(self) -> int:
-        """Train steps of all runs so far."""
-        return len(self.done) * self.unit.task.steps + min(self.size, len(self.left)) * self.step
+        Raises:
+          Stopped: the study was asked to stop; the state is saved.
+        """
+        while short := self._short(trials, step):
+            try:
+                self._run(self._group_of(short[0]) or self._enter(short), step)
+            except Exception as error:
+                if self._size == 1 or not is_out_of_memory(error):
+                    raise
+                self._halve(short[0])
+                self.context.progress.line(f"{self.unit.name}: out of memory, going on with {self._size} runs at once")
 
-    def run_next(self) -> None:
-        """The next group, from where it was interrupted if it was."""
-        unit, context = self.unit, self.context
-        self.trials = self.left[: self.size]
-        fresh = [fresh_state(unit, trial, self.starts[trial.cell.seed], context) for trial in self.trials]
-        state, losses, spent = fused.stack(fresh), np.zeros((len(fresh), 0), np.float32), 0.0
-        if now := self.interrupted:
-            state, losses, spent = from_tree(state, now["state"]), now["losses"], float(now["seconds"])
-        self.began = time.perf_counter() - spent
-        data, table = _pool(self.trials, self.starts, context)
+    def so_far(self, trial: Trial) -> Trained:
+        """What a trial has learned."""
+        group = self._group_of(trial)
+        return group.so_far(trial) if group else self.done[trial.key]
+
+    def stop(self, trials: Sequence[Trial], step: int) -> None:
+        """End trials at the step they have come to; the others go on as smaller groups."""
+        ended = {trial.key: replace(self.so_far(trial), stopped=step) for trial in trials}
+        self.done |= ended
+        self._groups = [group for group in self._groups if any(trial.key not in ended for trial in group.trials)]
+        for group in self._groups:
+            group.drop(ended)
+
+    def _short(self, trials: Sequence[Trial], step: int) -> list[Trial]:
+        """Those that are not at a step yet; at the last one, those not yet among the ended."""
+        there = set(self.done)
+        if step < self.unit.task.steps:
+            there |= {trial.key for group in self._groups if group.step >= step for trial in group.trials}
+        return [trial for trial in trials if trial.key not in there]
+
+    def _group_of(self, trial: Trial) -> Group | None:
+        return next((group for group in self._groups if trial in group.trials), None)
+
+    def _enter(self, short: list[Trial]) -> Group:
+        """The group that was saved with the first of some trials, or a new one."""
+        saved = next((one for one in self._saved if short[0].key in one[0]), None)
+        if saved:
+            trials = [trial for trial in short if trial.key in saved[0]]
+        else:
+            begun = {key for keys, _ in self._saved for key in keys}
+            begun |= {trial.key for group in self._groups for trial in group.trials}
+            trials = [trial for trial in short if trial.key not in begun][: self._size]
+        fresh = [fresh_state(self.unit, trial, self.starts[trial.cell.seed]) for trial in trials]
+        group = Group(trials, fused.stack(fresh))
+        if saved:
+            group.restore(saved[1])
+            self._saved.remove(saved)
+        self._groups.append(group)
+        return group
+
+    def _run(self, group: Group, until: int) -> None:
+        """Train a group as far as a step; at the last one its runs have ended."""
+        self._began = time.perf_counter() - group.seconds
+
+        def table(start: int, stop: int) -> np.ndarray:
+            """Which examples of the pool each member sees, [members, steps, batch]."""
+            rows = []
+            for trial in group.trials:
+                begin = self._offset[id(self.starts[trial.cell.seed].inputs)]
+                rows.append(batch_table(trial.cell, self.context, start, stop) + begin)
+            return np.stack(rows)
+
         state, losses = fused.run(
-            unit.task,
-            state,
+            self.unit.task,
+            group.state,
             next(iter(self.starts.values())).frozen,
-            data,
+            self._data,
             table,
-            placement=context.placement,
-            programs=context.programs,
-            chunk=unit.chunk,
-            losses=losses,
-            boundary=self.boundary,
+            placement=self.context.placement,
+            programs=self.context.programs,
+            chunk=self.unit.chunk,
+            losses=group.losses,
+            boundary=lambda state, losses: self._boundary(group, state, losses),
+            until=until,
         )
-        seconds = (time.perf_counter() - self.began) / len(self.trials)
-        state = jax.device_get(state)
-        for k, (trial, loss) in enumerate(zip(self.trials, losses, strict=True)):
-            one = fused.member(state, k)
-            self.done[trial.key] = Trained(one.evaluated, one.stats, loss, bool(one.diverged), seconds)
-        self.interrupted, self.step = None, 0
+        seconds = time.perf_counter() - self._began
+        group.move(jax.device_get(state), losses, seconds)
+        if until == self.unit.task.steps:
+            self.done |= {trial.key: group.so_far(trial) for trial in group.trials}
+            self._groups.remove(group)
 
-    def halve(self) -> None:
-        """Half as many runs at once from now on; those under way begin again."""
-        self.context.progress.advance(self.unit.name, -min(self.size, len(self.left)) * self.step)
-        self.size, self.step, self.interrupted = -(-self.size // 2), 0, None
+    def _halve(self, trial: Trial) -> None:
+        """Half as many runs at once from now on; those that were under way with a trial begin again."""
+        groups = [group for group in self._groups if trial in group.trials]
+        saved = [one for one in self._saved if trial.key in one[0]]
+        lost = sum(len(group.trials) * group.step for group in groups) + steps_of(saved)
+        self.context.progress.advance(self.unit.name, -lost)
+        self._groups = [group for group in self._groups if group not in groups]
+        self._saved = [one for one in self._saved if trial.key not in one[0]]
+        self._size = -(-self._size // 2)
         if self.checkpoints.folder.exists():  # its steps count runs of larger groups
             atomic.remove_folder(self.checkpoints.folder)
 
-    def boundary(self, state: TrainState, losses: np.ndarray) -> None:
+    def _boundary(self, group: Group, state: TrainState, losses: np.ndarray) -> None:
         """After every chunk: show, save if it is time, stop if asked to."""
-        step = int(state.step[0])
-        self.context.progress.advance(self.unit.name, len(self.trials) * (step - self.step))
-        self.step = step
-        for trial, loss_S in zip(self.trials, losses, strict=True):
-            self.context.metrics.note(self.unit.task, trial, loss_S, time.perf_counter() - self.began)
+        before = group.step
+        group.move(state, losses, time.perf_counter() - self._began)
+        self.context.progress.advance(self.unit.name, len(group.trials) * (group.step - before))
+        for trial, loss_S in zip(group.trials, losses, strict=True):
+            self.context.metrics.note(self.unit.task, trial, loss_S, group.seconds)
         stop = self.context.stop.is_set()
-        if stop or self.gate.due():
-            self.gate.save(lambda: self._save(state, losses))
+        if stop or self._gate.due():
+            self._gate.save(self._save)
         if stop:
             raise Stopped("stopped; run the same command to go on")
 
-    def _save(self, state: TrainState, losses: np.ndarray) -> None:
+    def _save(self) -> None:
         self.context.metrics.flush()
-        seconds = np.float32(time.perf_counter() - self.began)
-        now = {"state": to_tree(state), "losses": losses, "seconds": seconds}
-        content = {"done": {key: saved(run) for key, run in self.done.items()}, "now": now}
-        self.checkpoints.save(len(self.done) * self.unit.task.steps + self.step, content, {"members": self.size})
+        groups = [*self._saved, *(group.saved() for group in self._groups)]
+        content = {
+            "done": {key: run.as_tree() for key, run in self.done.items()},
+            "now": {str(i): now for i, (_, now) in enumerate(groups)},
+        }
+        meta = {"members": self._size, "groups": [list(keys) for keys, _ in groups]}
+        self.checkpoints.save(self._ended() + steps_of(groups), content, meta)
+
+    def _ended(self) -> int:
+        """Steps of the runs that have ended."""
+        return sum(self.unit.task.steps if run.stopped is None else run.stopped for run in self.done.values())
 
 
-def _pool(
-    trials: list[Trial], starts: dict[int, Start], context: Context
-) -> tuple[dict[str, Any], Callable[[int, int], np.ndarray]]:
-    """All members' examples as one, and who sees which of them when.
+def _pool(unit: Unit, starts: dict[int, Start], context: Context) -> tuple[dict[str, Any], dict[int, int]]:
+    """All members' examples as one, and where in it each seed's begin.
 
     A seed whose activations are its own has its own stretch of the pool; seeds that share a frozen
     backbone share its activations.
     """
-    label_N = context.targets[trials[0].cell.target.name].train.label_N
+    label_N = context.targets[unit.first.target.name].train.label_N
     pools = list({id(start.inputs): start.inputs["train"] for start in starts.values()}.items())
-    offset = {key: i * len(label_N) for i, (key, _) in enumerate(pools)}
     data = {
         "input": jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *(pool for _, pool in pools)),
         "label": jnp.tile(jnp.asarray(label_N), len(pools)),
     }
-
-    def table(start: int, stop: int) -> np.ndarray:
-        rows = []
-        for trial in trials:
-            begin = offset[id(starts[trial.cell.seed].inputs)]
-            rows.append(batch_table(trial.cell, context, start, stop) + begin)
-        return np.stack(rows)
-
-    return data, table
+    return data, {key: i * len(label_N) for i, (key, _) in enumerate(pools)}

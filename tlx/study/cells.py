@@ -14,7 +14,7 @@ from tlx.data.on_disk import OnDisk
 from tlx.data.ops.op import Op
 from tlx.data.order import index_table
 from tlx.data.pipeline import Arrays
-from tlx.study.spec import LABEL, TRANSFER, Entry, Source, Study, Target
+from tlx.study.spec import LABEL, RANGES, TRANSFER, Entry, Recipe, Source, Study, Target
 from tlx.study.weights import Weights
 
 # Raised when a change of tlx alters the numbers a config gives, so that old records are not mistaken for new.
@@ -182,7 +182,7 @@ def _identity(
         "source": source_identity(study, source, sources[source.name]) if source else None,
         "target": {**_target(target), "dataset": spelled(target.dataset), "data": targets[target.name].digests()},
         "entry": {
-            **asdict(entry),
+            **_telling(entry, study.recipe),
             "settings": dict(entry.settings),
             "also": {name: dict(settings) for name, settings in entry.also},
         },
@@ -190,7 +190,15 @@ def _identity(
         "ops": study.pipeline(2).canonical(),
         # The learning rate is chosen by its mean over the seeds, so they are part of what a cell is.
         "seeds": list(study.seeds),
+        **({"search": search} if (search := study.search.identity()) else {}),
     }
+
+
+def _telling(entry: Entry, recipe: Recipe) -> dict[str, Any]:
+    """An entry's fields, less those that say what holds anyway, so that more can be added without changing ids."""
+    silent: dict[str, Any] = {"label_smoothing": recipe.label_smoothing, "dropout": None, "scale": 1.0}
+    silent |= dict.fromkeys(RANGES.values(), ())
+    return {name: value for name, value in asdict(entry).items() if name not in silent or value != silent[name]}
 
 
 def _target(target: Target) -> dict[str, Any]:

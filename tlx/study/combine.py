@@ -14,9 +14,10 @@ from tlx.seeds import derive
 from tlx.study.cells import Cell
 from tlx.study.context import Context
 from tlx.study.plan import Unit
+from tlx.study.search import Point
 from tlx.study.select import Validation, validate
 from tlx.study.starts import Start
-from tlx.study.trials import Trained, trials_of
+from tlx.study.trials import Trained, Trial
 
 
 def predictions(unit: Unit, run: Trained, start: Start, x_N: Any, context: Context) -> np.ndarray:
@@ -29,7 +30,7 @@ def predictions(unit: Unit, run: Trained, start: Start, x_N: Any, context: Conte
       x_N: what enters the first stage that runs, [examples, ...], an array or nested dicts of arrays.
       context: of the study.
     """
-    return context.logits(unit.task, run.trainable, run.beside(start), run.stats, x_N)
+    return context.logits(unit.task, run.trainable, run.beside(start), run.stats, x_N, run.scale)
 
 
 def combined(
@@ -37,7 +38,7 @@ def combined(
     cell: Cell,
     start: Start,
     results: list[Validation],
-    rate: float,
+    point: Point,
     done: dict[str, Trained],
     context: Context,
 ) -> tuple[Trained, Validation]:
@@ -48,22 +49,22 @@ def combined(
       cell: the cell.
       start: where its runs began.
       results: its trials on the validation split.
-      rate: the learning rate that was chosen.
+      point: the hyper-parameters that were chosen.
       done: finished runs by trial key.
       context: of the study.
 
     Returns:
       The leaves and their validation result; the chosen trial's own where no method combines. A combination keeps
-      the chosen trial's statistics and counts as its learning rate.
+      the chosen trial's statistics and counts as its point.
     """
-    trials = [trial for trial in trials_of(unit) if trial.cell is cell]
-    runs, by_rate = [done[trial.key] for trial in trials], {result.learning_rate: result for result in results}
-    chosen = next(i for i, trial in enumerate(trials) if trial.learning_rate == rate)
+    ended = [result for result in results if result.stopped is None]
+    runs = [done[Trial(cell, result.point).key] for result in ended]
+    chosen = next(i for i, result in enumerate(ended) if result.point == point)
     hooks = [(method.combine, settings) for method, settings in unit.task.adapted.parts if method.combine]
-    if not hooks or by_rate[rate].score is None:
-        return runs[chosen], by_rate[rate]
+    if not hooks or ended[chosen].score is None:
+        return runs[chosen], ended[chosen]
     label_N = context.targets[cell.target.name].validation.label_N
-    good = [i for i, trial in enumerate(trials) if by_rate[trial.learning_rate].score is not None]
+    good = [i for i, result in enumerate(ended) if result.score is not None]
 
     def score(leaves: dict[str, Any]) -> float:
         logits_NC = predictions(
@@ -74,7 +75,7 @@ def combined(
     candidates = Candidates(
         start=_part(start, runs[chosen]),
         tuned=[runs[i].trainable for i in good],
-        accuracy=np.array([by_rate[trials[i].learning_rate].score for i in good], np.float64),
+        accuracy=np.array([ended[i].score for i in good], np.float64),
         chosen=good.index(chosen),
         evaluate=score,
         key=jax.random.key(derive(cell.seed, "combine")),
@@ -82,7 +83,7 @@ def combined(
     ((hook, settings),) = hooks
     run = replace(runs[chosen], trainable=jax.device_get(hook(settings, candidates)))
     logits_NC = predictions(unit, run, start, start.inputs["validation"], context)
-    return run, validate(cell.seed, rate, False, logits_NC, label_N)
+    return run, validate(cell.seed, point, False, logits_NC, label_N)
 
 
 def _part(start: Start, run: Trained) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import jax
 
+from tlx import shared
 from tlx.errors import TlxError
 from tlx.records import Records
 from tlx.study.context import Context
@@ -36,6 +37,8 @@ def or_failed(work: Callable[[Unit], None], context: Context) -> Callable[[Unit]
             lost = [cell for cell in unit.cells if not records.has(cell.id)]
             for cell in lost:
                 records.fail(cell.id, reason, "".join(traceback.format_exception(error)))
+            if context.folders.shared:
+                shared.push(context.folders.shared, context.folders.work, [cell.id for cell in lost])
             context.progress.line(f"failed: {unit.name}, {len(lost)} cells: {reason}")
 
     return guarded

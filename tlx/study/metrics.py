@@ -124,7 +124,7 @@ class Metrics:
         return noted
 
     def _add(self, noted: _Noted, trial: "Trial", row: stream.Row) -> None:
-        named = {"trial": _name(trial), "peak_lr": trial.learning_rate, "time": round(time.time(), 3), **row}
+        named = {"trial": _name(trial), "peak_lr": trial.point.learning_rate, "time": round(time.time(), 3), **row}
         for waiting in (self._unlogged, self._unwritten):
             waiting.setdefault(trial.key, []).append(named)
 
@@ -180,7 +180,7 @@ def _run_of(study: str, trial: "Trial") -> Run:
     cell = trial.cell
     where = f"{cell.source.name}-{cell.target.name}" if cell.source else cell.target.name
     name = f"{cell.entry.name}/{where}/n{cell.budget}-seed{cell.seed}-{cell.id}/lr{_name(trial)}"
-    return Run(trial.key, study, name, {**cell.key(), "lr": trial.learning_rate})
+    return Run(trial.key, study, name, {**cell.key(), "lr": trial.point.learning_rate})
 
 
 def _progress(task: Task, trial: "Trial", loss_S: np.ndarray, before: int, seconds: float) -> dict[str, Any]:
@@ -190,7 +190,7 @@ def _progress(task: Task, trial: "Trial", loss_S: np.ndarray, before: int, secon
     return {
         "step": step,
         "train_loss": loss if np.isfinite(loss) else None,
-        "lr": float(np.float32(trial.learning_rate) * _lr_factor(task, step - 1)),
+        "lr": float(np.float32(trial.point.learning_rate) * _lr_factor(task, step - 1)),
         "seconds": round(seconds, 3),
     }
 

@@ -1,5 +1,6 @@
 """A unit that several processes may be given: one of them runs it."""
 
+from tlx import shared
 from tlx.records import Records
 from tlx.study.alone import alone
 from tlx.study.context import Context
@@ -17,7 +18,12 @@ def run_once(unit: Unit, context: Context) -> None:
     Raises:
       Stopped: the study was asked to stop; the state is saved.
     """
-    records = Records(context.folders.work)
+    work, url = context.folders.work, context.folders.shared
+    records = Records(work)
     with alone(f"unit-{unit.id}", f"runs {unit.name}", context):
+        if url:  # a machine with a folder of its own may have run it
+            shared.pull(url, work)
         if not all(records.has(cell.id) for cell in unit.cells):
             run_unit(unit, context)
+        if url:
+            shared.push(url, work, [cell.id for cell in unit.cells])

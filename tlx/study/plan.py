@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -15,11 +15,11 @@ from tlx.data.ops.pipeline import NO_OPS
 from tlx.data.pipeline import Arrays
 from tlx.models.conv import is_better_unlooped
 from tlx.models.registry import Model
-from tlx.optim import Optimizer
 from tlx.partition import FROZEN
 from tlx.step import Task
 from tlx.study.cells import Cell, Released, SourceData, TargetData, source_classes
-from tlx.study.spec import TRANSFER, Study
+from tlx.study.search import Heat, heats
+from tlx.study.spec import TRANSFER, Entry, Search, Study
 
 # Long enough that Python's share of a step vanishes, short enough that progress and stops feel immediate.
 STEPS_PER_CALL = 25
@@ -44,6 +44,7 @@ class Unit:
       strategy: `loop`, runs one after another through one program; `fused`, all in one program; `solved`, no steps.
       reason: why that strategy.
       chunk: train steps in one call.
+      search: how each cell's trials are chosen.
     """
 
     id: str
@@ -52,6 +53,7 @@ class Unit:
     strategy: str
     reason: str
     chunk: int
+    search: Search = field(default_factory=Search)
 
     @property
     def first(self) -> Cell:
@@ -59,9 +61,19 @@ class Unit:
         return self.cells[0]
 
     @property
+    def heats(self) -> tuple[Heat, ...]:
+        """Which trials of each cell are trained together, from where to where."""
+        return heats(self.search, self.first.entry, self.task.steps)
+
+    @property
     def runs(self) -> int:
-        """Training runs: every cell tries every learning rate."""
-        return len(self.cells) * len(self.first.entry.learning_rates)
+        """Training runs: every cell makes every one of its trials."""
+        return len(self.cells) * sum(heat.points for heat in self.heats if not heat.start)
+
+    @property
+    def steps(self) -> int:
+        """Train steps of all runs together, those that are stopped early counted as far as they go."""
+        return len(self.cells) * sum(heat.points * (heat.stop - heat.start) for heat in self.heats)
 
     @property
     def name(self) -> str:
@@ -96,7 +108,7 @@ def make_units(
         model = model_of(study, targets[cell.target.name].train)
         classes = source_classes(sources[cell.source.name]) if cell.source else 0
         adapted = replace(cell.entry.adapted(model, classes), precision=study.recipe.precision)
-        task = _task(study, adapted, cell.entry.optimizer)
+        task = _task(study, adapted, cell.entry)
         strategy, reason = choose_strategy(study, task, cell.entry.arm)
         alike = (cell.entry.name, cell.source and cell.source.name, cell.target.name)
         key = (*alike, cell.budget) if strategy == "loop" else alike
@@ -108,15 +120,22 @@ def make_units(
         chunk = steps_per_call(study, task.adapted.model)
         how = {"strategy": strategy, "chunk": chunk, "devices": devices, "compile": study.execution.compile}
         unit_id = records.content_id({"cells": [cell.id for cell in members], **how})
-        units.append(Unit(unit_id, tuple(members), task, strategy, reason, chunk))
+        units.append(Unit(unit_id, tuple(members), task, strategy, reason, chunk, study.search))
     return units
 
 
-def _task(study: Study, adapted: Adapted, optimizer: Optimizer) -> Task:
+def _task(study: Study, adapted: Adapted, entry: Entry) -> Task:
     """What a run is; where ops draw, every step has inputs of its own and nothing below the cut can be kept."""
     ops = study.pipeline(adapted.model.num_classes)
     first = 0 if ops.random else adapted.cut()
-    return Task(adapted, optimizer, study.recipe.steps, first=first, ops=NO_OPS if first else ops)
+    return Task(
+        adapted,
+        entry.optimizer,
+        study.recipe.steps,
+        first=first,
+        ops=NO_OPS if first else ops,
+        dropout=entry.own_dropout,
+    )
 
 
 def train_programs(study: Study, units: Sequence[Unit]) -> int:
@@ -139,10 +158,12 @@ def train_programs(study: Study, units: Sequence[Unit]) -> int:
         # A fused program holds one pool of inputs for each backbone that its cut makes different.
         own = unit.task.first > 0 and unit.first.entry.arm != TRANSFER
         pools = len({cell.seed for cell in unit.cells}) if own else 1
-        shape = (unit.runs, pools) if unit.strategy == "fused" else ()
-        for start, stop in itertools.pairwise([*unit.task.bounds, unit.task.steps]):
-            for length in _call_lengths(start, stop, unit.chunk):
-                programs.add((unit.task.at(start), unit.strategy, unit.first.target, shape, length))
+        for heat in unit.heats:
+            shape = (len(unit.cells) * heat.points, pools) if unit.strategy == "fused" else ()
+            inside = [bound for bound in unit.task.bounds if heat.start < bound < heat.stop]
+            for start, stop in itertools.pairwise([heat.start, *inside, heat.stop]):
+                for length in _call_lengths(start, stop, unit.chunk):
+                    programs.add((unit.task.at(start), unit.strategy, unit.first.target, shape, length))
     return len(programs)
 
 

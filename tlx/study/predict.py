@@ -58,7 +58,7 @@ def predict(grid: Grid, work: Path) -> Prediction:
         if all(records.has(cell.id) for cell in unit.cells):
             continue
         if unit.strategy != "solved":  # next to nothing
-            flops += unit.runs * unit.task.steps * step_flops(unit.task, recipe.batch_size)
+            flops += unit.steps * step_flops(unit.task, recipe.batch_size)
         sources |= {unit.first.source.name} if unit.first.source else set()
     kept = work / "sources"
     if not kept.exists():  # what is pre-trained in part is counted as if it were done
@@ -87,7 +87,8 @@ def _measured(grid: Grid, records: Records) -> tuple[float, str] | None:
         timing = records.timing(cell.id) if records.has(cell.id) else None
         if timing and timing.get("wall_s"):
             record: Mapping[str, Any] = records.get(cell.id)
-            flops += record["cost"]["step_flops"] * grid.study.recipe.steps * len(record["trials"])
+            steps = sum(trial.get("step", grid.study.recipe.steps) for trial in record["trials"])
+            flops += record["cost"]["step_flops"] * steps
             seconds += timing["wall_s"]
     return (workers * flops / seconds, "the rate of the cells that are done") if flops and seconds else None
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tlx import atomic, lock
+from tlx import atomic, lock, shared
 from tlx.data import source
 from tlx.loggers.registry import check_loggers
 from tlx.progress import Progress
@@ -136,7 +136,7 @@ def in_order(units: Sequence[Unit], sources: Collection[Source] | None = None) -
       For each of the sources one unit that will pre-train it, then what needs no source, then the rest, what waits
       for other processes last; longest first.
     """
-    longest = sorted(units, key=lambda unit: -unit.runs * unit.task.steps * (unit.strategy == "loop"))
+    longest = sorted(units, key=lambda unit: -unit.steps * (unit.strategy == "loop"))
     here = [unit for unit in longest if sources is None or unit.first.source in sources]
     first = list({unit.first.source: unit for unit in reversed(here) if unit.first.source}.values())
     without = [unit for unit in longest if unit.first.source is None]
@@ -178,6 +178,13 @@ def run(
     return grid
 
 
+def _share(grid: Grid, folders: Folders) -> None:
+    """Bring the copy of a bucket's folder up to date, and the folder, where an earlier run was cut off before it."""
+    shared.pull(folders.shared, folders.work)
+    shared.push(folders.shared, folders.work, [cell.id for cell in grid.cells])
+    shared.push_files(folders.shared, folders.work, [shared.MANIFEST])
+
+
 def _run(
     grid: Grid,
     share: Share,
@@ -190,6 +197,8 @@ def _run(
     for part in _PARTS:  # what a kill left half-written
         atomic.clean_temporaries(folders.work / part)
     records.write_manifest(grid.manifest())
+    if folders.shared:
+        _share(grid, folders)
     context = Context(study, folders, grid.placement, grid.sources, grid.targets, progress)
     on_context(context)
     cells = [cell for unit in share.units for cell in unit.cells]

@@ -89,4 +89,4 @@ def plan_digest(units: Sequence[Unit]) -> str:
 
 def _length(unit: Unit) -> int:
     """Train steps, which is what shares are balanced by."""
-    return unit.runs * unit.task.steps
+    return unit.steps

@@ -14,6 +14,16 @@ Settings = tuple[tuple[str, Any], ...]
 
 DISK, MEMORY = PLACES = ("disk", "memory")
 LABEL, SCORE = PREDICTED = ("label", "score")
+# What may be drawn besides the learning rate, as it changes no shape: and the field of an entry that holds its range.
+RANGES = {
+    "weight_decay": "weight_decays",
+    "label_smoothing": "label_smoothings",
+    "dropout": "dropouts",
+    "scale": "scales",
+}
+# Of these, what is even on a logarithmic scale.
+RATIOS = ("weight_decay", "scale")
+GRID, RANDOM, HALVING, OPTUNA = SEARCHES = ("grid", "random", "halving", "optuna")
 SCRATCH, RANDOM_FROZEN, TRANSFER = ARMS = ("scratch", "random-frozen", "transfer")
 
 
@@ -122,7 +132,13 @@ class Entry:
       batch_stats: what becomes of running statistics, one of `adapt.adapted.STATS`.
       optimizer: how the trainable leaves move.
       weight_decay: decoupled.
-      learning_rates: the trials of each cell; L2 penalties where heads are solved for.
+      learning_rates: the trials of each cell; where trials are drawn, they span the range. L2 penalties where heads are
+        solved for.
+      label_smoothing: 0 to 1.
+      dropout: rate, None for the model's own.
+      scale: factor on the adapters' effect.
+      weight_decays, label_smoothings, dropouts, scales: where trials are drawn, they span the range of each; () for the
+        one value alone.
     """
 
     name: str
@@ -134,6 +150,23 @@ class Entry:
     optimizer: Optimizer
     weight_decay: float
     learning_rates: tuple[float, ...]
+    label_smoothing: float = 0.0
+    dropout: float | None = None
+    scale: float = 1.0
+    weight_decays: tuple[float, ...] = ()
+    label_smoothings: tuple[float, ...] = ()
+    dropouts: tuple[float, ...] = ()
+    scales: tuple[float, ...] = ()
+
+    @property
+    def ranges(self) -> dict[str, tuple[float, ...]]:
+        """Of each hyper-parameter besides the learning rate that is drawn, its range."""
+        return {name: ends for name, field in RANGES.items() if (ends := getattr(self, field))}
+
+    @property
+    def own_dropout(self) -> bool:
+        """Whether dropout has rates of the entry's rather than the model's own."""
+        return self.dropout is not None or bool(self.dropouts)
 
     def adapted(self, model: Model, source_classes: int = 0) -> Adapted:
         """A model seen through this entry's methods.
@@ -146,6 +179,42 @@ class Entry:
         # Sources of other classes share their programs, unless a method keeps the source's head.
         keeps = any(method.keeps_head for method, _ in seen.parts) and source_classes != model.num_classes
         return replace(seen, source_classes=source_classes) if keeps else seen
+
+
+@dataclass(frozen=True)
+class Search:
+    """How a cell's trials are chosen: as many, and by the same rule, in every arm.
+
+    Args:
+      kind: `grid`, every rate; `random`, points drawn from ranges; `halving`, either of them, the worst stopped early;
+        `optuna`, points drawn one after another, by a sampler that learns from those before.
+      trials: points drawn for each cell; 0 where every rate of the entry is tried.
+      seed: shifts the points that are drawn.
+      extend: of a grid, further rates for each cell, one after another, where its own results point.
+      rungs: of halving, how often the worst are stopped.
+      eta: of halving, one in `eta` goes on, for `eta` times as many steps.
+      sampler: of `optuna`, which version draws, as another may draw other points.
+    """
+
+    kind: str = GRID
+    trials: int = 0
+    seed: int = 0
+    extend: int = 0
+    rungs: int = 2
+    eta: int = 3
+    sampler: str = ""
+
+    def identity(self) -> dict[str, Any]:
+        """What of it decides a cell's result, as plain values; nothing for a plain grid."""
+        counts = {
+            "extend": self.extend,
+            "trials": self.trials,
+            "seed": self.seed if self.trials else 0,
+            **({"rungs": self.rungs, "eta": self.eta} if self.kind == HALVING else {}),
+            "sampler": self.sampler,
+        }
+        matters = {name: value for name, value in counts.items() if value}
+        return {} if self.kind == GRID and not matters else {"kind": self.kind, **matters}
 
 
 @dataclass(frozen=True)
@@ -237,6 +306,7 @@ class Study:
       command: what the user typed to get this, for the report.
       text: for data sets of texts.
       preprocess: of images, or token ids.
+      search: how each cell's trials are chosen.
     """
 
     name: str
@@ -254,6 +324,7 @@ class Study:
     per_class: bool = False
     text: Text = field(default_factory=Text)
     preprocess: Preprocess = field(default_factory=Preprocess)
+    search: Search = field(default_factory=Search)
 
     def pipeline(self, num_classes: int = 0) -> Pipeline:
         """The ops in the program.
@@ -275,7 +346,9 @@ class Folders:
     Args:
       work: its records, checkpoints and report.
       data: prepared data sets, shared by all studies; a folder or a bucket's URL.
+      shared: URL of the bucket's folder that holds the records of all machines, of which `work` is a copy; or empty.
     """
 
     work: Path
     data: Path | str
+    shared: str = ""

@@ -2,6 +2,7 @@
 
 import itertools
 import platform
+from collections.abc import Callable
 from typing import Any
 
 import flax
@@ -13,26 +14,29 @@ import tlx
 from tlx import atomic, losses
 from tlx.checkpoint import Checkpoints
 from tlx.records import Records
-from tlx.study.at_once import run_at_once
+from tlx.study.at_once import AtOnce
 from tlx.study.cells import Cell, TargetData
 from tlx.study.combine import combined, predictions
 from tlx.study.context import Context
 from tlx.study.cost import size_of, step_flops
 from tlx.study.examples import subset_of
-from tlx.study.in_turn import run_in_turn
+from tlx.study.heats import Judge, Runner, run_heats
+from tlx.study.in_turn import InTurn
 from tlx.study.keep import keep
 from tlx.study.plan import Unit
 from tlx.study.pretrain import lineage
-from tlx.study.select import BY, Validation, select, validate
-from tlx.study.solved import run_solved
+from tlx.study.select import Validation, select
+from tlx.study.solved import Solved
 from tlx.study.spec import SCORE
 from tlx.study.starts import Start, starts_of
-from tlx.study.trials import Trained, trials_of
+from tlx.study.trials import Trained
+from tlx.study.tried import selected, tried
 
 # What `test_score` and `val_score` of a record are.
 ACCURACY, R2 = "accuracy", "r2"
 # Points of a stored learning curve; the loss at each is the mean since the one before.
 CURVE_POINTS = 20
+_RUNNERS: dict[str, Callable[..., Runner]] = {"loop": InTurn, "fused": AtOnce, "solved": Solved}
 
 
 def run_unit(unit: Unit, context: Context) -> None:
@@ -46,42 +50,31 @@ def run_unit(unit: Unit, context: Context) -> None:
     folder = context.folders.work / "work" / unit.id
     checkpoints = Checkpoints(folder, warn=context.progress.line)
     starts = starts_of(unit, context)
-    train = {"fused": run_at_once, "solved": run_solved}.get(unit.strategy, run_in_turn)
-    done = train(unit, starts, checkpoints, context)
+    judge = Judge(unit, starts, context)
+    runner = _RUNNERS[unit.strategy](unit, starts, checkpoints, context)
+    trials = run_heats(unit, runner, judge)
+    done = runner.done
     records = Records(context.folders.work)
     for budget in sorted({cell.budget for cell in unit.cells}):
         cells = [cell for cell in unit.cells if cell.budget == budget]
-        results = _validate(unit, cells, starts, done, context)
-        trials = [trial for trial in trials_of(unit) if trial.cell in cells and unit.strategy != "solved"]
-        # What was solved for has taken no steps.
-        context.metrics.end(unit.task, trials, [done[trial.key] for trial in trials], results[: len(trials)])
-        rate = select(results)
+        these = [trial for trial in trials if trial.cell in cells]
+        results = [judge(trial, done[trial.key]) for trial in these]
+        if unit.strategy != "solved":  # what was solved for has taken no steps
+            context.metrics.end(unit.task, these, [done[trial.key] for trial in these], results)
+        point = select(results)
         for cell in cells:
             if records.has(cell.id):
                 continue
             mine = [result for result in results if result.seed == cell.seed]
-            run, chosen = combined(unit, cell, starts[cell.seed], mine, rate, done, context)
+            run, chosen = combined(unit, cell, starts[cell.seed], mine, point, done, context)
             context.targets[cell.target.name].test.selection_done(cell.id)
             record = _record(unit, cell, mine, chosen, run, starts[cell.seed], context)
             if context.study.execution.artifacts:
                 keep(unit, cell, run, record["lineage"], context)
-            seconds = sum(done[trial.key].seconds for trial in trials_of(unit) if trial.cell is cell)
+            seconds = sum(done[trial.key].seconds for trial in trials if trial.cell is cell)
             records.publish(record, {"id": cell.id, "wall_s": round(seconds, 4)})
     if folder.exists():
         atomic.remove_folder(folder)
-
-
-def _validate(
-    unit: Unit, cells: list[Cell], starts: dict[int, Start], done: dict[str, Trained], context: Context
-) -> list[Validation]:
-    label_N = context.targets[unit.first.target.name].validation.label_N
-    results = []
-    for trial in trials_of(unit):
-        if trial.cell in cells:
-            run, start = done[trial.key], starts[trial.cell.seed]
-            logits_NC = predictions(unit, run, start, start.inputs["validation"], context)
-            results.append(validate(trial.cell.seed, trial.learning_rate, run.diverged, logits_NC, label_N))
-    return results
 
 
 def _record(
@@ -96,7 +89,6 @@ def _record(
     data = context.targets[cell.target.name]
     source = context.pretrained[cell.source.name] if cell.source else None
     result = _score(unit, cell, run, start, chosen, data, context)
-    tried = "l2" if unit.strategy == "solved" else "lr"
     return {
         "id": cell.id,
         "study": context.study.name,
@@ -107,16 +99,8 @@ def _record(
         | {"test": data.test.as_record(cell.id)}
         | _tokenizer(data)
         | {"subset": _subset(cell, data, context)},
-        "trials": [
-            {
-                tried: trial.learning_rate,
-                "status": "diverged" if trial.score is None else "ok",
-                "val_score": trial.score,
-                "val_loss": trial.loss,
-            }
-            for trial in trials
-        ],
-        "selected": {tried: chosen.learning_rate, "by": BY},
+        "trials": tried(unit, trials),
+        "selected": selected(unit, trials, chosen),
         "result": result,
         "curve": _curve(run.losses),
         "cost": _cost(unit, run, start, context),
