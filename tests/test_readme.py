@@ -50,7 +50,7 @@ def test_the_mistake_shown_gives_the_line_shown(capsys: pytest.CaptureFixture[st
 
 def test_the_example_config_is_valid(tmp_path: Path) -> None:
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     code = "\n".join(blocks)
     quickstart = (ROOT / "configs/quickstart.py").read_text()
     edited = quickstart.replace("    return config\n", "".join(f"    {line}\n" for line in code.splitlines()))
@@ -59,5 +59,5 @@ def test_the_example_config_is_valid(tmp_path: Path) -> None:
     config = load(str(path))
     assert isinstance(config, ConfigDict)
     assert config.preprocess.pad_crop.padding == 16 and config.preprocess.mixup.alpha == 0.2
-    assert set(config.adapt) == {"scratch", "lora", "top"}
+    assert set(config.adapt) == {"scratch", "lora", "top"} and config.adapt.lora.scales == (0.5, 4.0)
     assert config.adapt.top.method.frozen == ("params/embed/.*", "params/block_[01]/.*")
