@@ -7,6 +7,7 @@ from tlx.config import load
 from tlx.errors import ConfigError
 
 SMALL = str(Path(__file__).with_name("small.py"))
+HALF = "--config.adapt.lora.length=0.5"
 RANDOM = ("--config.search.kind=random", "--config.search.trials=6")
 
 
@@ -38,6 +39,15 @@ def test_what_an_entry_says_of_its_own_is_built() -> None:
         (
             ("--config.adapt.lora.dropout=0.95",),
             "config.adapt.lora.dropout: expected a number from 0 to 0.9 or -1, got 0.95",
+        ),
+        (
+            ("--config.adapt.full.length=0.5", "--config.adapt.full.method.name=gradual"),
+            "config.adapt.full.length: 'gradual' has times of its own within a run, "
+            "so all of its runs are equally long",
+        ),
+        (
+            ("--config.search.kind=halving", "--config.search.eta=2", "--config.search.rungs=1", HALF),
+            "config.adapt.lora.length: config.search.kind='halving' decides how long runs are",
         ),
         (
             ("--config.adapt.full.scale=2.0",),

@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from tlx import tree
-from tlx.optim import Optimizer, make_optimizer, make_schedule, set_hyper
+from tlx.optim import SCHEDULES, Optimizer, make_optimizer, make_schedule, set_hyper
 
 LABELS = {
     "adapters/block/lora_a": "adapter@lora_a",
@@ -244,3 +244,14 @@ def test_every_label_counts_its_own_steps() -> None:
         assert paths[count] == 0
         moments = {path.partition("/mu/")[2] for path in paths if f"/{label}/" in path and "/mu/" in path}
         assert moments == {path for path, own in LABELS.items() if own == label}
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("warmup", [0.0, 0.1])
+def test_a_traced_length_gives_the_same_schedule(schedule: str, warmup: float) -> None:
+    optimizer = Optimizer(schedule=schedule, warmup=warmup)
+    step_S = jnp.arange(40, dtype=jnp.int32)
+    for steps in (1, 7, 25, 40):
+        fixed = jax.vmap(make_schedule(optimizer, steps))(step_S)
+        traced = jax.jit(lambda n: jax.vmap(make_schedule(optimizer, n))(step_S))(jnp.int32(steps))
+        np.testing.assert_allclose(traced, fixed, rtol=1e-6, atol=1e-7)

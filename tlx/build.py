@@ -136,6 +136,7 @@ def _entry(name: str, config: ConfigDict) -> Entry:
         label_smoothing=train.label_smoothing if block.label_smoothing == INHERIT_NUMBER else block.label_smoothing,
         dropout=None if block.dropout == INHERIT_NUMBER else block.dropout,
         scale=block.scale,
+        length=block.length,
         **{field: block[field] for field in RANGES.values()},
     )
 

@@ -43,22 +43,31 @@ class Optimizer:
     ema: float = 0.0
 
 
-def make_schedule(optimizer: Optimizer, steps: int) -> Callable[[jax.Array], jax.Array]:
+def make_schedule(optimizer: Optimizer, steps: int | jax.Array) -> Callable[[jax.Array], jax.Array]:
     """The learning rate at a step as a share of its peak.
 
     Args:
       optimizer: names the schedule and the warm-up.
-      steps: length of the run, in steps.
+      steps: length of the run, in steps; may be traced.
 
     Returns:
       A function from the step (0-based) to a factor in [0, 1].
     """
-    warmup = max(1, round(optimizer.warmup * steps)) if optimizer.warmup > 0 else 0
+    has_warmup = optimizer.warmup > 0
+    warmup: Any
+    left: Any
+    if isinstance(steps, int):
+        warmup = max(1, round(optimizer.warmup * steps)) if has_warmup else 0
+        left = max(1, steps - warmup)
+    else:
+        total = steps.astype(jnp.float32)
+        warmup = jnp.maximum(1.0, jnp.round(optimizer.warmup * total)) if has_warmup else 0.0
+        left = jnp.maximum(1.0, total - warmup)
 
     def factor(step: jax.Array) -> jax.Array:
         now = step.astype(jnp.float32)
-        rise = jnp.minimum(1.0, (now + 1.0) / warmup) if warmup else jnp.ones_like(now)
-        done = jnp.clip((now - warmup) / max(1, steps - warmup), 0.0, 1.0)
+        rise = jnp.minimum(1.0, (now + 1.0) / warmup) if has_warmup else jnp.ones_like(now)
+        done = jnp.clip((now - warmup) / left, 0.0, 1.0)
         if optimizer.schedule == "constant":
             return rise
         if optimizer.schedule == "linear":

@@ -19,6 +19,7 @@ class Hyper(struct.PyTreeNode):
       label_smoothing: share of the target mass spread over all classes, scalar.
       adapter_scale: factor on the adapters' effect, scalar.
       dropout: rate, scalar; of tasks whose dropout is not the model's own.
+      length: share of the task's steps after which nothing moves, scalar; of tasks whose runs differ in it.
       seed: of the dropout masks, int32 scalar.
     """
 
@@ -27,6 +28,7 @@ class Hyper(struct.PyTreeNode):
     label_smoothing: jax.Array
     adapter_scale: jax.Array
     dropout: jax.Array
+    length: jax.Array
     seed: jax.Array
 
 
@@ -36,6 +38,7 @@ def make_hyper(
     label_smoothing: float = 0.0,
     adapter_scale: float = 1.0,
     dropout: float = 0.0,
+    length: float = 1.0,
     seed: int = 0,
 ) -> Hyper:
     """`Hyper` from plain numbers."""
@@ -49,6 +52,7 @@ def make_hyper(
         label_smoothing=number(label_smoothing),
         adapter_scale=number(adapter_scale),
         dropout=number(dropout),
+        length=number(length),
         seed=jnp.asarray(seed, jnp.int32),
     )
 

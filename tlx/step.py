@@ -32,6 +32,7 @@ class Task:
       phase: which of the method's phases this is.
       ops: what is done to the examples of a batch; none where they are cached activations.
       dropout: whether the rate is a hyper-parameter of the run rather than the model's own.
+      shortened: whether runs end at a step of their own, after which nothing of them moves.
     """
 
     adapted: Adapted
@@ -41,6 +42,7 @@ class Task:
     phase: int = 0
     ops: Pipeline = NO_OPS
     dropout: bool = False
+    shortened: bool = False
 
     @property
     def bounds(self) -> tuple[int, ...]:
@@ -63,8 +65,15 @@ class Task:
         labels = trainable_labels(self.adapted.labels(self.phase))
         return make_optimizer(self.optimizer, labels, dict(self.adapted.lr_scale()), wrap)
 
-    def lr_factor(self, step: jax.Array) -> jax.Array:
-        """The learning rate at a step of this phase as a share of its peak."""
+    def lr_factor(self, step: jax.Array, length: jax.Array | None = None) -> jax.Array:
+        """The learning rate at a step of this phase as a share of its peak.
+
+        Args:
+          step: 0-based.
+          length: of the run, in steps, where it is one of its own.
+        """
+        if length is not None:
+            return make_schedule(self.optimizer, length)(step)
         phases, bounds = self.adapted.phases, self.bounds
         restarts = [
             0,
@@ -123,7 +132,8 @@ def train_step(
     loss, stats, grads = _gradients(task, state, frozen, batch, axis)
     if axis is not None:
         loss, stats, grads = _over_devices(batch["label"], axis, loss, stats, grads)
-    rate = state.hyper.learning_rate * task.lr_factor(state.step)
+    length = steps_of(task, state.hyper) if task.shortened else None
+    rate = state.hyper.learning_rate * task.lr_factor(state.step, length)
     opt_state = set_hyper(state.opt_state, rate, state.hyper.weight_decay)
     updates, opt_state = task.transformation().update(grads, opt_state, state.trainable)
     trainable = optax.apply_updates(state.trainable, updates)
@@ -131,8 +141,16 @@ def train_step(
     moved = state.replace(trainable=trainable, opt_state=opt_state, stats=stats, ema=ema)
     finite = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(grads)) & jnp.isfinite(optax.tree.norm(updates))
     diverged = state.diverged | ~finite
-    kept = jax.tree.map(lambda old, new: jnp.where(diverged, old, new), state, moved)
+    if length is not None:  # what comes after a run's end can neither move nor harm it
+        diverged = jnp.where(state.step < length, diverged, state.diverged)
+    still = diverged if length is None else diverged | (state.step >= length)
+    kept = jax.tree.map(lambda old, new: jnp.where(still, old, new), state, moved)
     return kept.replace(step=state.step + 1, diverged=diverged), loss
+
+
+def steps_of(task: Task, hyper: Hyper) -> jax.Array:
+    """How many steps a run makes, an int32 scalar: its share of the task's, rounded, and at least one."""
+    return jnp.maximum(jnp.round(hyper.length * task.steps), 1.0).astype(jnp.int32)
 
 
 def _mean(decay: float, mean: jax.Array, leaf: jax.Array) -> jax.Array:

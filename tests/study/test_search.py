@@ -47,11 +47,12 @@ def test_arms_are_stretched_over_the_same_points() -> None:
 
 def test_every_range_has_a_coordinate_of_its_own() -> None:
     search, cube = Search("random", trials=5, seed=1), np.array(unit_cube(5, 1))
-    ranges = {"label_smoothings": (0.0, 0.2), "dropouts": (0.1, 0.5), "scales": (0.5, 8.0)}
+    ranges = {"label_smoothings": (0.0, 0.2), "dropouts": (0.1, 0.5), "scales": (0.5, 8.0), "lengths": (0.25, 1.0)}
     points = first_points(search, entry(1e-3, 1e-1, **ranges))
     np.testing.assert_allclose([point.label_smoothing for point in points], 0.2 * cube[:, 2], atol=1e-5)
     np.testing.assert_allclose([point.dropout for point in points], 0.1 + 0.4 * cube[:, 3], atol=1e-5)
     np.testing.assert_allclose([np.log2(point.scale) for point in points], 4 * cube[:, 4] - 1, atol=1e-4)
+    np.testing.assert_allclose([np.log2(point.length) for point in points], 2 * cube[:, 5] - 2, atol=1e-4)
     alone = first_points(search, entry(1e-3, 1e-1, dropouts=(0.1, 0.5)))
     assert [point.dropout for point in alone] == [point.dropout for point in points]
     assert {(point.label_smoothing, point.scale) for point in alone} == {(0.0, 1.0)}

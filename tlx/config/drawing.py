@@ -7,7 +7,7 @@ from tlx.adapt.registry import METHODS
 from tlx.errors import ConfigError
 from tlx.fields import Fields
 from tlx.models.registry import MODELS
-from tlx.study.spec import RANGES
+from tlx.study.spec import HALVING, RANGES
 
 
 def check_drawing(config: ConfigDict) -> None:
@@ -30,6 +30,8 @@ def check_drawing(config: ConfigDict) -> None:
             _check_dropout(f"{where}.{'dropouts' if entry.dropouts else 'dropout'}", config.model.name)
         if entry.scale != 1 or entry.scales:
             _check_scale(f"{where}.{'scales' if entry.scales else 'scale'}", methods, config.artifacts)
+        if entry.length != 1 or entry.lengths:
+            _check_length(f"{where}.{'lengths' if entry.lengths else 'length'}", methods, config.search.kind)
 
 
 def _check_range(where: str, ends: tuple[float, ...], trials: int) -> None:
@@ -41,7 +43,7 @@ def _check_range(where: str, ends: tuple[float, ...], trials: int) -> None:
 
 def _check_solved(where: str, entry: ConfigDict) -> None:
     """Heads that are solved for have a penalty in place of a rate, and take no steps."""
-    silent = {**dict.fromkeys(RANGES.values(), ()), "dropout": -1.0, "scale": 1.0}
+    silent = {**dict.fromkeys(RANGES.values(), ()), "dropout": -1.0, "scale": 1.0, "length": 1.0}
     for field, value in silent.items():
         if entry[field] != value:
             raise ConfigError(
@@ -55,6 +57,13 @@ def _check_dropout(where: str, model: str) -> None:
     fields: Fields = MODELS[model].fields
     if "dropout" not in fields:
         raise ConfigError(where, f"config.model.name={model!r} has no dropout")
+
+
+def _check_length(where: str, methods: list[Method], kind: str) -> None:
+    if timed := [method.name for method in methods if method.phases or method.wrap]:
+        raise ConfigError(where, f"{timed[0]!r} has times of its own within a run, so all of its runs are equally long")
+    if kind == HALVING:
+        raise ConfigError(where, "config.search.kind='halving' decides how long runs are")
 
 
 def _check_scale(where: str, methods: list[Method], artifacts: bool) -> None:

@@ -93,10 +93,12 @@ ENTRY: Fields = {
     "label_smoothing": _inherited(_SHARED["label_smoothing"], "that of config.train"),
     "dropout": Field(-1.0, "dropout rate in training; -1 for the model's own", low=0.0, high=0.9, unset=-1.0),
     "scale": Field(1.0, "factor on the adapters' effect", low=1e-6, high=1e6),
+    "length": Field(1.0, "share of config.train.steps that it trains for", low=1e-6, high=1.0),
     "weight_decays": _range("decays", Field(0.01, "decoupled weight decay", low=1e-12, high=100.0)),
     "label_smoothings": _range("label smoothings", _SHARED["label_smoothing"]),
     "dropouts": _range("dropout rates", Field(0.1, "dropout rate", low=0.0, high=0.9)),
     "scales": _range("scales", Field(1.0, "factor on the adapters' effect", low=1e-6, high=1e6)),
+    "lengths": _range("lengths", Field(1.0, "share of config.train.steps", low=1e-6, high=1.0)),
     "batch_stats": Field("auto", "running statistics; auto updates those of norms that train", choices=STATS),
     **{name: _inherited(field, "that of config.train") for name, field in _CHOICES.items()},
 }

@@ -66,7 +66,7 @@ class AtOnce:
     def so_far(self, trial: Trial) -> Trained:
         """What a trial has learned."""
         group = self._group_of(trial)
-        return group.so_far(trial) if group else self.done[trial.key]
+        return group.so_far(trial, self.unit.task) if group else self.done[trial.key]
 
     def stop(self, trials: Sequence[Trial], step: int) -> None:
         """End trials at the step they have come to; the others go on as smaller groups."""
@@ -131,7 +131,7 @@ class AtOnce:
         seconds = time.perf_counter() - self._began
         group.move(jax.device_get(state), losses, seconds)
         if until == self.unit.task.steps:
-            self.done |= {trial.key: group.so_far(trial) for trial in group.trials}
+            self.done |= {trial.key: group.so_far(trial, self.unit.task) for trial in group.trials}
             self._groups.remove(group)
 
     def _halve(self, trial: Trial) -> None:
@@ -152,7 +152,7 @@ class AtOnce:
         group.move(state, losses, time.perf_counter() - self._began)
         self.context.progress.advance(self.unit.name, len(group.trials) * (group.step - before))
         for trial, loss_S in zip(group.trials, losses, strict=True):
-            self.context.metrics.note(self.unit.task, trial, loss_S, group.seconds)
+            self.context.metrics.note(self.unit.task, trial, loss_S[: trial.steps(self.unit.task)], group.seconds)
         stop = self.context.stop.is_set()
         if stop or self._gate.due():
             self._gate.save(self._save)

@@ -196,7 +196,7 @@ def _identity(
 
 def _telling(entry: Entry, recipe: Recipe) -> dict[str, Any]:
     """An entry's fields, less those that say what holds anyway, so that more can be added without changing ids."""
-    silent: dict[str, Any] = {"label_smoothing": recipe.label_smoothing, "dropout": None, "scale": 1.0}
+    silent: dict[str, Any] = {"label_smoothing": recipe.label_smoothing, "dropout": None, "scale": 1.0, "length": 1.0}
     silent |= dict.fromkeys(RANGES.values(), ())
     return {name: value for name, value in asdict(entry).items() if name not in silent or value != silent[name]}
 

@@ -97,7 +97,7 @@ class InTurn:
             chunk=self.unit.chunk,
             losses=losses,
             boundary=self._boundary,
-            until=until,
+            until=min(until, trial.steps(self.unit.task)),
         )
         self._advance(until)
         if until < self.unit.task.steps:

@@ -73,7 +73,7 @@ class Metrics:
         """
         with self._lock:
             noted, step = self._of(trial), len(loss_S)
-            spacing = -(-task.steps // ROWS) if step < task.steps else 1
+            spacing = -(-task.steps // ROWS) if step < trial.steps(task) else 1
             if step - noted.step >= spacing:
                 self._add(noted, trial, _progress(task, trial, loss_S, noted.step, seconds))
                 noted.step = step
@@ -190,12 +190,13 @@ def _progress(task: Task, trial: "Trial", loss_S: np.ndarray, before: int, secon
     return {
         "step": step,
         "train_loss": loss if np.isfinite(loss) else None,
-        "lr": float(np.float32(trial.point.learning_rate) * _lr_factor(task, step - 1)),
+        "lr": float(np.float32(trial.point.learning_rate) * _lr_factor(task, step - 1, trial.steps(task))),
         "seconds": round(seconds, 3),
     }
 
 
 @functools.lru_cache(maxsize=4096)
-def _lr_factor(task: Task, step: int) -> np.float32:
+def _lr_factor(task: Task, step: int, length: int) -> np.float32:
     """The learning rate of a step as a share of its peak; the trials of a unit ask for the same ones."""
-    return np.float32(task.at(step).lr_factor(jnp.asarray(step, jnp.int32)))
+    own = jnp.asarray(length, jnp.int32) if task.shortened else None
+    return np.float32(task.at(step).lr_factor(jnp.asarray(step, jnp.int32), own))

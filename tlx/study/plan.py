@@ -135,6 +135,7 @@ def _task(study: Study, adapted: Adapted, entry: Entry) -> Task:
         first=first,
         ops=NO_OPS if first else ops,
         dropout=entry.own_dropout,
+        shortened=entry.own_length,
     )
 
 

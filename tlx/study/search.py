@@ -8,7 +8,7 @@ from tlx.study.spec import HALVING, OPTUNA, RANGES, RATIOS, Entry, Search
 
 # Of each coordinate of the points that are drawn: the first two are the hardest to come near with fractions, so points
 # stay apart; the others are square roots of primes.
-_STEPS = ((5**0.5 - 1) / 2, 2**0.5 - 1, 3**0.5 - 1, 7**0.5 - 2, 11**0.5 - 3)
+_STEPS = ((5**0.5 - 1) / 2, 2**0.5 - 1, 3**0.5 - 1, 7**0.5 - 2, 11**0.5 - 3, 13**0.5 - 3)
 # Rates that are made, not given, are round numbers: the same on every machine, and as records show them.
 _DIGITS = 6
 
@@ -23,6 +23,7 @@ class Point:
       label_smoothing: 0 to 1.
       dropout: rate, None for the model's own.
       scale: factor on the adapters' effect.
+      length: share of the unit's steps that are made.
     """
 
     learning_rate: float
@@ -30,11 +31,13 @@ class Point:
     label_smoothing: float = 0.0
     dropout: float | None = None
     scale: float = 1.0
+    length: float = 1.0
 
     @property
     def order(self) -> tuple[float, ...]:
         """Of points that do equally well the one with the lowest values goes first."""
-        return (self.learning_rate, self.weight_decay, self.label_smoothing, self.dropout or 0.0, self.scale)
+        own = (self.learning_rate, self.weight_decay, self.label_smoothing, self.dropout or 0.0)
+        return (*own, self.scale, self.length)
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class Heat:
 
 
 def unit_cube(count: int, seed: int) -> list[tuple[float, ...]]:
-    """Evenly spread points of five coordinates in [0, 1); the first `n` are the same however many follow.
+    """Evenly spread points of six coordinates in [0, 1); the first `n` are the same however many follow.
 
     Args:
       count: of points.
@@ -74,7 +77,8 @@ def plain_point(entry: Entry, learning_rate: float) -> Point:
       entry: names them.
       learning_rate: of its grid.
     """
-    return Point(learning_rate, entry.weight_decay, entry.label_smoothing, entry.dropout, entry.scale)
+    own = (entry.weight_decay, entry.label_smoothing, entry.dropout, entry.scale, entry.length)
+    return Point(learning_rate, *own)
 
 
 def first_points(search: Search, entry: Entry) -> tuple[Point, ...]:

@@ -20,9 +20,10 @@ RANGES = {
     "label_smoothing": "label_smoothings",
     "dropout": "dropouts",
     "scale": "scales",
+    "length": "lengths",
 }
 # Of these, what is even on a logarithmic scale.
-RATIOS = ("weight_decay", "scale")
+RATIOS = ("weight_decay", "scale", "length")
 GRID, RANDOM, HALVING, OPTUNA = SEARCHES = ("grid", "random", "halving", "optuna")
 SCRATCH, RANDOM_FROZEN, TRANSFER = ARMS = ("scratch", "random-frozen", "transfer")
 
@@ -137,8 +138,9 @@ class Entry:
       label_smoothing: 0 to 1.
       dropout: rate, None for the model's own.
       scale: factor on the adapters' effect.
-      weight_decays, label_smoothings, dropouts, scales: where trials are drawn, they span the range of each; () for the
-        one value alone.
+      length: share of the recipe's steps that it trains for.
+      weight_decays, label_smoothings, dropouts, scales, lengths: where trials are drawn, they span the range of each;
+        () for the one value alone.
     """
 
     name: str
@@ -153,10 +155,12 @@ class Entry:
     label_smoothing: float = 0.0
     dropout: float | None = None
     scale: float = 1.0
+    length: float = 1.0
     weight_decays: tuple[float, ...] = ()
     label_smoothings: tuple[float, ...] = ()
     dropouts: tuple[float, ...] = ()
     scales: tuple[float, ...] = ()
+    lengths: tuple[float, ...] = ()
 
     @property
     def ranges(self) -> dict[str, tuple[float, ...]]:
@@ -167,6 +171,11 @@ class Entry:
     def own_dropout(self) -> bool:
         """Whether dropout has rates of the entry's rather than the model's own."""
         return self.dropout is not None or bool(self.dropouts)
+
+    @property
+    def own_length(self) -> bool:
+        """Whether its runs end before the recipe's last step."""
+        return self.length != 1.0 or bool(self.lengths)
 
     def adapted(self, model: Model, source_classes: int = 0) -> Adapted:
         """A model seen through this entry's methods.

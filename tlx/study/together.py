@@ -8,6 +8,7 @@ import numpy as np
 
 from tlx import fused
 from tlx.state import TrainState, from_tree, to_tree
+from tlx.step import Task
 from tlx.study.trials import Trained, Trial
 
 # Trial keys, and the stacked state in nested dicts, losses and seconds.
@@ -40,11 +41,12 @@ class Group:
         self.state, self.losses, self.seconds = state, losses, seconds
         self.step = int(state.step[0])
 
-    def so_far(self, trial: Trial) -> Trained:
-        """What one of them has learned; the seconds are shared evenly."""
+    def so_far(self, trial: Trial, task: Task) -> Trained:
+        """What one of them has learned of a task; the seconds are shared evenly."""
         k, seconds = self.trials.index(trial), self.seconds / len(self.trials)
         one = fused.member(self.state, k)
-        return Trained(one.evaluated, one.stats, self.losses[k], bool(one.diverged), seconds, scale=trial.point.scale)
+        losses = self.losses[k][: trial.steps(task)]
+        return Trained(one.evaluated, one.stats, losses, bool(one.diverged), seconds, scale=trial.point.scale)
 
     def drop(self, keys: Container[str]) -> None:
         """Go on without some.

@@ -10,7 +10,7 @@ from tlx.partition import combine
 from tlx.phases import like
 from tlx.seeds import derive
 from tlx.state import Hyper, TrainState, make_hyper
-from tlx.step import init_state
+from tlx.step import Task, init_state
 from tlx.study.cells import Cell
 from tlx.study.plan import Unit
 from tlx.study.search import Point, first_points
@@ -34,6 +34,13 @@ class Trial:
         """Unique within its unit."""
         drawn = "".join(f"-{getattr(self.point, name):.12g}" for name in self.cell.entry.ranges)
         return f"{self.cell.id}-{self.point.learning_rate:.12g}{drawn}"
+
+    def steps(self, task: Task) -> int:
+        """How many train steps it makes of a task's."""
+        if not task.shortened:
+            return task.steps
+        # In the precision of the program, which decides the same.
+        return max(int(np.round(np.float32(self.point.length) * np.float32(task.steps))), 1)
 
 
 @dataclass(frozen=True)
@@ -116,5 +123,6 @@ def _hyper(trial: Trial) -> Hyper:
         point.label_smoothing,
         adapter_scale=point.scale,
         dropout=point.dropout or 0.0,
+        length=point.length,
         seed=derive(trial.cell.seed, "dropout"),
     )
