@@ -51,6 +51,7 @@ def build(config: ConfigDict, command: str = "") -> Study:
         command=command,
         text=Text(**config.text.to_dict()),
         preprocess=_preprocess(config.preprocess),
+        evaluations=config.train.evaluations,
         search=Search(**config.search.to_dict(), sampler=version() if config.search.kind == OPTUNA else ""),
     )
 

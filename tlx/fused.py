@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tlx.loop import Boundary, Programs, advance
+from tlx.loop import Boundary, Programs, advance, call_end
 from tlx.models.conv import looped
 from tlx.sharding import Placement
 from tlx.state import TrainState
@@ -45,6 +45,7 @@ def run(
     losses: np.ndarray,
     boundary: Boundary,
     until: int | None = None,
+    every: int = 0,
 ) -> tuple[TrainState, np.ndarray]:
     """Several runs of one task at once.
 
@@ -60,6 +61,7 @@ def run(
       losses: of the steps already done, [members, step].
       boundary: called with the stacked state and losses after each chunk.
       until: the step to stop at, None for the last.
+      every: no call goes past a multiple of it, 0 for no such limit.
 
     Returns:
       The stacked state and losses [members, step]. A member that diverges keeps its last good
@@ -75,7 +77,7 @@ def run(
     state = placement.state(state, members=True)
     frozen, data = placement.shared(frozen), placement.shared(data)
     while start < end:
-        stop = min(start + chunk, end)
+        stop = min(call_end(start, chunk, every), end)
         items = placement.items(table(start, stop), members=True)
         args = (state, frozen, data, items)
         program = programs.get((task, "fused"), lambda *a: placement.compile(all_runs, *a), *args)

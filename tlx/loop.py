@@ -175,6 +175,17 @@ class Programs:
         return sum(program.compile_s for program in self._programs.values())
 
 
+def call_end(start: int, chunk: int, every: int) -> int:
+    """Where a call of a program ends, if nothing else ends it before.
+
+    Args:
+      start: its first step.
+      chunk: how many it makes at most.
+      every: multiples of it are not gone past, 0 for no such limit.
+    """
+    return min(start + chunk, start - start % every + every) if every else start + chunk
+
+
 def run(
     task: Task,
     state: TrainState,
@@ -187,6 +198,7 @@ def run(
     losses: np.ndarray,
     boundary: Boundary,
     until: int | None = None,
+    every: int = 0,
 ) -> tuple[TrainState, np.ndarray]:
     """One run from where its state stands to its last step, through all of its method's phases.
 
@@ -201,6 +213,7 @@ def run(
       losses: of the steps already done, [step].
       boundary: called with the state and all losses so far after each chunk; may save, may raise.
       until: the step to stop at, None for the last.
+      every: no call goes past a multiple of it, 0 for no such limit.
 
     Returns:
       The state then and the loss of every step. A diverged run ends at the chunk it diverged in.
@@ -217,7 +230,7 @@ def run(
     state = placement.state(state)
 
     def read(start: int) -> tuple[int, Any]:
-        stop = min([start + chunk, end, *(bound for bound in task.bounds if bound > start)])
+        stop = min([call_end(start, chunk, every), end, *(bound for bound in task.bounds if bound > start)])
         return stop, placement.items(feed.items(start, stop))
 
     ahead = read(start) if start < end else None

@@ -55,7 +55,12 @@ def _range(what: str, each: Field) -> Field:
 
 
 RECIPE: Fields = {**_SHARED, **_CHOICES}
-TRAIN: Fields = {**_SHARED, **{name: _inherited(field, "each method's own") for name, field in _CHOICES.items()}}
+_EVALUATIONS = Field(0, "validation scores of each trial on the way, kept in its record", low=0, high=10_000)
+TRAIN: Fields = {
+    **_SHARED,
+    "evaluations": _EVALUATIONS,
+    **{name: _inherited(field, "each method's own") for name, field in _CHOICES.items()},
+}
 SOURCE: Fields = {
     "checkpoint": Field("", "folder or file of finished weights; nothing is then pre-trained, and the rest is unused"),
     "dataset": Field("mnist5k", "registered data set"),

@@ -16,6 +16,7 @@ from tlx.study.context import Context, Stopped
 from tlx.study.examples import batch_table
 from tlx.study.failing import is_out_of_memory
 from tlx.study.groups import members_at_once
+from tlx.study.looks import Looks
 from tlx.study.plan import Unit
 from tlx.study.saving import Gate
 from tlx.study.starts import Start
@@ -44,6 +45,7 @@ class AtOnce:
         keys = restored.meta["groups"] if restored else []
         self._saved: list[Saved] = [(tuple(some), content["now"][str(i)]) for i, some in enumerate(keys)]
         self._groups: list[Group] = []
+        self.looks = Looks(unit, starts, context, content.get("looks", {}))
         self._began = 0.0
         self._data, self._offset = _pool(unit, starts, context)
         context.progress.start(unit.name, unit.steps, self._ended() + steps_of(self._saved))
@@ -127,6 +129,7 @@ class AtOnce:
             losses=group.losses,
             boundary=lambda state, losses: self._boundary(group, state, losses),
             until=until,
+            every=self.unit.every,
         )
         seconds = time.perf_counter() - self._began
         group.move(jax.device_get(state), losses, seconds)
@@ -153,6 +156,7 @@ class AtOnce:
         self.context.progress.advance(self.unit.name, len(group.trials) * (group.step - before))
         for trial, loss_S in zip(group.trials, losses, strict=True):
             self.context.metrics.note(self.unit.task, trial, loss_S[: trial.steps(self.unit.task)], group.seconds)
+            self.looks.look(trial, group.so_far(trial, self.unit.task))
         stop = self.context.stop.is_set()
         if stop or self._gate.due():
             self._gate.save(self._save)
@@ -165,6 +169,7 @@ class AtOnce:
         content = {
             "done": {key: run.as_tree() for key, run in self.done.items()},
             "now": {str(i): now for i, (_, now) in enumerate(groups)},
+            "looks": self.looks.as_tree(),
         }
         meta = {"members": self._size, "groups": [list(keys) for keys, _ in groups]}
         self.checkpoints.save(self._ended() + steps_of(groups), content, meta)

@@ -190,6 +190,7 @@ def _identity(
         "ops": study.pipeline(2).canonical(),
         # The learning rate is chosen by its mean over the seeds, so they are part of what a cell is.
         "seeds": list(study.seeds),
+        **({"evaluations": study.evaluations} if study.evaluations else {}),
         **({"search": search} if (search := study.search.identity()) else {}),
     }
 

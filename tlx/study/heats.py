@@ -6,6 +6,7 @@ from typing import Protocol
 
 from tlx.study.combine import predictions
 from tlx.study.context import Context
+from tlx.study.looks import Looks
 from tlx.study.plan import Unit
 from tlx.study.sampler import suggested
 from tlx.study.search import further
@@ -20,6 +21,8 @@ class Runner(Protocol):
 
     done: dict[str, Trained]
     """Runs that have ended, by trial key: at their last step, or stopped before it."""
+    looks: Looks
+    """What trials scored on the way."""
 
     def reach(self, trials: Sequence[Trial], step: int) -> None:
         """Train each trial as far as a step; those that are there, or have ended, are left alone."""

@@ -16,6 +16,7 @@ from tlx.loop import Resident
 from tlx.state import TrainState, from_tree, to_tree
 from tlx.study.context import Context, Stopped
 from tlx.study.examples import batch_table
+from tlx.study.looks import Looks
 from tlx.study.plan import Unit
 from tlx.study.saving import Gate
 from tlx.study.starts import Start
@@ -43,6 +44,7 @@ class InTurn:
         self.done = {key: trained(run) for key, run in content.get("done", {}).items()}
         # As saved: the state in nested dicts, losses, seconds, and the step the run has come to.
         self._under_way: dict[str, dict[str, Any]] = content.get("now", {})
+        self.looks = Looks(unit, starts, context, content.get("looks", {}))
         self._trial: Trial | None = None
         self._step = 0
         self._began = 0.0
@@ -97,6 +99,7 @@ class InTurn:
             chunk=self.unit.chunk,
             losses=losses,
             boundary=self._boundary,
+            every=self.unit.every,
             until=min(until, trial.steps(self.unit.task)),
         )
         self._advance(until)
@@ -112,6 +115,8 @@ class InTurn:
         self._advance(int(state.step))
         assert self._trial is not None
         self.context.metrics.note(self.unit.task, self._trial, losses, time.perf_counter() - self._began)
+        diverged, scale = bool(state.diverged), self._trial.point.scale
+        self.looks.look(self._trial, Trained(state.evaluated, state.stats, losses, diverged, 0.0, scale=scale))
         stop = self.context.stop.is_set()
         if stop or self._gate.due():
             self._gate.save(lambda: self._save(state, losses))
@@ -132,7 +137,9 @@ class InTurn:
         self.context.metrics.flush()
         now = {**self._under_way, self._trial.key: self._left(state, losses)}
         done = {key: run.as_tree() for key, run in self.done.items()}
-        self.checkpoints.save(self._behind() + self._step, {"done": done, "now": now}, {})
+        self.checkpoints.save(
+            self._behind() + self._step, {"done": done, "now": now, "looks": self.looks.as_tree()}, {}
+        )
 
     def _behind(self) -> int:
         """Steps of all runs but the current one."""

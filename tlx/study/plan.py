@@ -13,6 +13,7 @@ from tlx.data.mixed import Parts
 from tlx.data.on_disk import OnDisk
 from tlx.data.ops.pipeline import NO_OPS
 from tlx.data.pipeline import Arrays
+from tlx.loop import call_end
 from tlx.models.conv import is_better_unlooped
 from tlx.models.registry import Model
 from tlx.partition import FROZEN
@@ -45,6 +46,7 @@ class Unit:
       reason: why that strategy.
       chunk: train steps in one call.
       search: how each cell's trials are chosen.
+      every: steps after which a trial is scored on the way, 0 for never.
     """
 
     id: str
@@ -54,6 +56,7 @@ class Unit:
     reason: str
     chunk: int
     search: Search = field(default_factory=Search)
+    every: int = 0
 
     @property
     def first(self) -> Cell:
@@ -117,11 +120,17 @@ def make_units(
     units = []
     for key, members in groups.items():
         task, strategy, reason = choices[key]
-        chunk = steps_per_call(study, task.adapted.model)
+        every = max(task.steps // study.evaluations, 1) if study.evaluations else 0
+        chunk = _divisor(every, steps_per_call(study, task.adapted.model))
         how = {"strategy": strategy, "chunk": chunk, "devices": devices, "compile": study.execution.compile}
         unit_id = records.content_id({"cells": [cell.id for cell in members], **how})
-        units.append(Unit(unit_id, tuple(members), task, strategy, reason, chunk, study.search))
+        units.append(Unit(unit_id, tuple(members), task, strategy, reason, chunk, study.search, every))
     return units
+
+
+def _divisor(every: int, chunk: int) -> int:
+    """The longest call, of so many steps at most, of which looks at a trial are a whole number apart."""
+    return max(length for length in range(1, min(every, chunk) + 1) if every % length == 0) if every else chunk
 
 
 def _task(study: Study, adapted: Adapted, entry: Entry) -> Task:
@@ -163,13 +172,18 @@ def train_programs(study: Study, units: Sequence[Unit]) -> int:
             shape = (len(unit.cells) * heat.points, pools) if unit.strategy == "fused" else ()
             inside = [bound for bound in unit.task.bounds if heat.start < bound < heat.stop]
             for start, stop in itertools.pairwise([heat.start, *inside, heat.stop]):
-                for length in _call_lengths(start, stop, unit.chunk):
+                for length in _call_lengths(start, stop, unit.chunk, unit.every):
                     programs.add((unit.task.at(start), unit.strategy, unit.first.target, shape, length))
     return len(programs)
 
 
-def _call_lengths(start: int, stop: int, chunk: int) -> set[int]:
-    return {min(chunk, stop - begin) for begin in range(start, stop, chunk)}
+def _call_lengths(start: int, stop: int, chunk: int, every: int = 0) -> set[int]:
+    lengths = set()
+    while start < stop:
+        end = min(call_end(start, chunk, every), stop)
+        lengths.add(end - start)
+        start = end
+    return lengths
 
 
 def model_of(study: Study, arrays: Arrays | OnDisk | Parts) -> Model:

@@ -11,6 +11,7 @@ from tlx.linear.logistic import TOLERANCE
 from tlx.linear.solution import Solution
 from tlx.study.context import Context, Stopped
 from tlx.study.examples import subset_of
+from tlx.study.looks import Looks
 from tlx.study.plan import Unit
 from tlx.study.starts import Start
 from tlx.study.trials import Trained, Trial
@@ -30,6 +31,7 @@ class Solved:
         del checkpoints
         self.unit, self.starts, self.context = unit, starts, context
         self.done: dict[str, Trained] = {}
+        self.looks = Looks(unit, starts, context, {})
         context.progress.start(unit.name, unit.runs)
 
     def reach(self, trials: Sequence[Trial], step: int) -> None:

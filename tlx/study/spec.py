@@ -316,6 +316,7 @@ class Study:
       text: for data sets of texts.
       preprocess: of images, or token ids.
       search: how each cell's trials are chosen.
+      evaluations: scores of each trial on the way, evenly spread over its steps; 0 for none.
     """
 
     name: str
@@ -334,6 +335,7 @@ class Study:
     text: Text = field(default_factory=Text)
     preprocess: Preprocess = field(default_factory=Preprocess)
     search: Search = field(default_factory=Search)
+    evaluations: int = 0
 
     def pipeline(self, num_classes: int = 0) -> Pipeline:
         """The ops in the program.

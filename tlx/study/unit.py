@@ -29,7 +29,7 @@ from tlx.study.select import Validation, select
 from tlx.study.solved import Solved
 from tlx.study.spec import SCORE
 from tlx.study.starts import Start, starts_of
-from tlx.study.trials import Trained
+from tlx.study.trials import Trained, Trial
 from tlx.study.tried import selected, tried
 
 # What `test_score` and `val_score` of a record are.
@@ -69,6 +69,10 @@ def run_unit(unit: Unit, context: Context) -> None:
             run, chosen = combined(unit, cell, starts[cell.seed], mine, point, done, context)
             context.targets[cell.target.name].test.selection_done(cell.id)
             record = _record(unit, cell, mine, chosen, run, starts[cell.seed], context)
+            if unit.every and unit.strategy != "solved":
+                trial = Trial(cell, point)
+                (last,) = [result for result in mine if result.point == point]
+                record["evaluations"] = runner.looks.curve(trial, last, len(done[trial.key].losses))
             if context.study.execution.artifacts:
                 keep(unit, cell, run, record["lineage"], context)
             seconds = sum(done[trial.key].seconds for trial in trials if trial.cell is cell)
