@@ -87,6 +87,7 @@ def test_a_config_is_loaded_with_every_field_filled_in() -> None:
         "clip_norm": 1.0,
         "accumulate": 1,
         "ema": 0.0,
+        "evaluations": 0,
         "warmup": -1.0,
         "schedule": "inherit",
         "weight_decay": -1.0,
