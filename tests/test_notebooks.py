@@ -50,15 +50,24 @@ def test_notebooks_are_kept_without_what_they_printed(path: Path) -> None:
             assert len(cell.source.splitlines()) <= 25
 
 
-@pytest.fixture(scope="module")
-def quickstart(study: Path) -> Any:
-    """The notebook, run as a user would."""
-    made = notebook("quickstart.ipynb")
+def executed(name: str, study: Path) -> Any:
+    """A notebook, run as a user would."""
+    made = notebook(name)
     folder = {"metadata": {"path": str(ROOT / "notebooks")}}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TLX_STUDY", str(study))
         nbclient.NotebookClient(made, timeout=120, kernel_name="python3", resources=folder).execute()
     return made
+
+
+@pytest.fixture(scope="module")
+def quickstart(study: Path) -> Any:
+    return executed("quickstart.ipynb", study)
+
+
+@pytest.fixture(scope="module")
+def three_questions(study: Path) -> Any:
+    return executed("01_read_a_study.ipynb", study)
 
 
 def test_it_counts_the_cells_and_answers(quickstart: Any) -> None:
@@ -91,3 +100,25 @@ def test_it_shows_the_surgery(quickstart: Any) -> None:
     assert reset.split() == ["reset", "2", "leaves:", "head"]
     assert left_out.split() == ["left_out", "2", "leaves:", "head"]
     assert total.endswith("parameters come from the source")
+
+
+def test_the_frame_has_a_row_for_each_cell(three_questions: Any) -> None:
+    printed, table = outputs(three_questions, "load")
+    assert printed.text == "20 of 20 cells have a result, 16 of them a scratch cell to be compared with\n"
+    assert "mnist" in table.data["text/plain"]
+
+
+@pytest.mark.parametrize(("cell", "tables"), [("gain", 0), ("seeds", 1), ("cost", 1)])
+def test_each_question_is_answered_by_a_picture(three_questions: Any, cell: str, tables: int) -> None:
+    shown = outputs(three_questions, cell)
+    pictures = [output.data["image/png"] for output in shown if "image/png" in output.data]
+    assert len(pictures) == 1 and len(pictures[0]) > 5000
+    assert len(shown) == 1 + tables
+
+
+def test_seeds_that_were_helped_are_counted(three_questions: Any) -> None:
+    _, table = outputs(three_questions, "seeds")
+    first, second, *rows = table.data["text/plain"].splitlines()
+    assert first.split() == ["labels", "20", "40"] and second.startswith("seeds helped, %")
+    assert {row.split()[0] for row in rows} == {"random_frozen", "probe", "full", "lora"}
+    assert {share for row in rows for share in row.split()[1:]} <= {"0", "50", "100"}

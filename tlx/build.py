@@ -139,6 +139,7 @@ def _entry(name: str, config: ConfigDict) -> Entry:
         scale=block.scale,
         length=block.length,
         **{field: block[field] for field in RANGES.values()},
+        copied=block.copied,
     )
 
 

@@ -1,4 +1,4 @@
-"""The command line: `tlx run`, `plan`, `launch`, `report`, `methods`, `merge`, `export`, `convert`, `data`."""
+"""The command line: `tlx run`, `plan`, `launch`, `report`, `claims`, `methods`, `merge`, `export`, and so on."""
 
 import argparse
 import json
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from tlx import __version__, data_commands, launch
+from tlx import __version__, claims_command, data_commands, launch
 from tlx.bucket import is_url, mirror
 from tlx.errors import TlxError
 
@@ -102,6 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     convert.set_defaults(command=_convert)
     _common(convert)
     launch.add_to(commands, _common)
+    claims_command.add_to(commands, _common)
     data_commands.add_to(commands, _common)
     return parser
 

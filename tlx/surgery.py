@@ -7,6 +7,9 @@ from typing import Any
 from tlx import tree
 from tlx.errors import RuleError, suggest
 
+# Leaves that a line names one by one.
+FEW = 6
+
 
 @dataclass(frozen=True)
 class Report:
@@ -35,8 +38,15 @@ class Report:
         share = self.copied_params / self.total_params
         return (
             f"copied {len(self.copied)} leaves ({share:.1%} of {self.total_params:,} parameters), "
-            f"reset {', '.join(self.reset) or 'none'}, left out {', '.join(self.left_out) or 'none'}"
+            f"reset {_listed(self.reset)}, left out {_listed(self.left_out)}"
         )
+
+
+def _listed(paths: Sequence[str]) -> str:
+    """A few paths, or what many lie under."""
+    if len(paths) <= FEW:
+        return ", ".join(paths) or "none"
+    return f"{len(paths)} of {', '.join(dict.fromkeys(path.split('/')[1] for path in paths))}"
 
 
 def transplant(source: Any, fresh: Any, reset: Sequence[str]) -> tuple[dict[str, Any], Report]:

@@ -61,7 +61,8 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
         lineage = {"source": "upper", "checkpoint": tree.digest(pretrained)} if entry in ("lora", "prompt") else None
         base = transplant(pretrained, fresh, ("params/head/.*",))[0] if lineage else fresh
         artifact.save(folder / "artifacts" / IDS[entry], adapted, trained(adapted, base), lineage)
-        Records(folder).publish({"id": IDS[entry], "cell": keys[entry], "lineage": lineage}, {})
+        record = {"id": IDS[entry], "cell": keys[entry], "config": {"entry": {}}, "lineage": lineage}
+        Records(folder).publish(record, {})
     return folder
 
 

@@ -85,6 +85,7 @@ TARGET: Fields = {
     "predict": Field(LABEL, "its classes, or its scores by the squared error and R²", choices=PREDICTED),
     "classes": Field("", "which are kept: a or b for a random half, a:SEED, or names with commas, ! for all others"),
     "fold": Field("", "I/K: the learning rate is chosen on the I-th of K folds of train; empty: on validation"),
+    "steps": Field(0, "number of updates of each run; 0 for that of config.train", low=0, high=100_000_000),
     "corruption": Field("", "of the test images, NAME:SEVERITY with a severity from 1 to 5; empty for none"),
 }
 ENTRY: Fields = {
@@ -104,6 +105,7 @@ ENTRY: Fields = {
     "dropouts": _range("dropout rates", Field(0.1, "dropout rate", low=0.0, high=0.9)),
     "scales": _range("scales", Field(1.0, "factor on the adapters' effect", low=1e-6, high=1e6)),
     "lengths": _range("lengths", Field(1.0, "share of config.train.steps", low=1e-6, high=1.0)),
+    "copied": Field(0, "stages that start from the source, counted from the input; 0 for all", low=0, high=1000),
     "batch_stats": Field("auto", "running statistics; auto updates those of norms that train", choices=STATS),
     **{name: _inherited(field, "that of config.train") for name, field in _CHOICES.items()},
 }

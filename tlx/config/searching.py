@@ -38,7 +38,8 @@ def check_search(config: ConfigDict, scratch: str) -> None:
         else:
             _check_grid(f"config.adapt.{entry}", config.adapt[entry], config.adapt[scratch], scratch, search.extend)
     if search.kind == HALVING:
-        _check_halving(search, search.trials or len(config.adapt[scratch].lr), config.train.steps)
+        steps = min([config.targets[name].steps or config.train.steps for name in config.targets])
+        _check_halving(search, search.trials or len(config.adapt[scratch].lr), steps)
 
 
 def _check_solved(where: str, entry: ConfigDict, kind: str) -> None:

@@ -12,7 +12,7 @@ from rich.table import Table
 from tlx import tree
 from tlx.adapt.anatomy import stage_of
 from tlx.records import Records
-from tlx.report.wording import amount, duration
+from tlx.report.wording import amount, duration, span
 from tlx.study.cells import Released
 from tlx.study.cost import Size, size_of, step_bytes, step_flops
 from tlx.study.features import written_bytes
@@ -88,7 +88,8 @@ class Outline:
       cells: how many.
       recorded: of these, how many have a record.
       programs: train-step programs that will be compiled.
-      steps: of each run.
+      steps: of each run, where its target does not say otherwise.
+      schedules: of the runs on each target.
       batch_size: of each step.
       devices: one run is spread over.
       compile: `jit` or `pmap`.
@@ -106,6 +107,7 @@ class Outline:
     recorded: int
     programs: int
     steps: int
+    schedules: dict[str, int]
     batch_size: int
     devices: int
     compile: str
@@ -143,6 +145,7 @@ def outline(grid: Grid, work: Path) -> Outline:
         recorded=sum(records.has(cell.id) for cell in grid.cells),
         programs=train_programs(study, grid.units),
         steps=study.recipe.steps,
+        schedules={target.name: study.recipe_of(target).steps for target in study.targets},
         batch_size=study.recipe.batch_size,
         devices=grid.placement.devices,
         compile=study.execution.compile,
@@ -215,9 +218,10 @@ def show(plan: Outline, leaves: bool = False) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=PIPE_WIDTH)
+    of_runs = span(plan.schedules.values(), str)
     console.print(
         f"[bold]{plan.study}[/]: {plan.cells} cells, {plan.recorded} of them recorded; "
-        f"{sum(entry.runs for entry in plan.entries)} runs of {plan.steps} steps, batch {plan.batch_size}, "
+        f"{sum(entry.runs for entry in plan.entries)} runs of {of_runs} steps, batch {plan.batch_size}, "
         f"{plan.programs} train programs; {plan.compile} on {plan.devices} device(s)"
     )
     left = plan.left

@@ -186,7 +186,7 @@ def _identity(
             "settings": dict(entry.settings),
             "also": {name: dict(settings) for name, settings in entry.also},
         },
-        "recipe": asdict(study.recipe),
+        "recipe": asdict(study.recipe_of(target)),
         "ops": study.pipeline(2).canonical(),
         # The learning rate is chosen by its mean over the seeds, so they are part of what a cell is.
         "seeds": list(study.seeds),
@@ -197,13 +197,20 @@ def _identity(
 
 def _telling(entry: Entry, recipe: Recipe) -> dict[str, Any]:
     """An entry's fields, less those that say what holds anyway, so that more can be added without changing ids."""
-    silent: dict[str, Any] = {"label_smoothing": recipe.label_smoothing, "dropout": None, "scale": 1.0, "length": 1.0}
+    silent: dict[str, Any] = {
+        "label_smoothing": recipe.label_smoothing,
+        "dropout": None,
+        "scale": 1.0,
+        "length": 1.0,
+        "copied": 0,
+    }
     silent |= dict.fromkeys(RANGES.values(), ())
     return {name: value for name, value in asdict(entry).items() if name not in silent or value != silent[name]}
 
 
 def _target(target: Target) -> dict[str, Any]:
     settings = asdict(target)
+    del settings["steps"]  # the recipe says it
     if settings["predict"] == LABEL:  # what is silent is left out
         del settings["predict"]
     return settings

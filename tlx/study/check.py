@@ -18,6 +18,7 @@ from tlx.models.registry import MODELS
 from tlx.partition import FROZEN
 from tlx.sharding import Placement
 from tlx.study.cells import Released, SourceData, TargetData
+from tlx.study.copied import check_copied
 from tlx.study.objective import trained_model, trained_ops
 from tlx.study.plan import model_of
 from tlx.study.spec import RANDOM_FROZEN, SCORE, SCRATCH, TRANSFER, Entry, Execution, Study
@@ -187,6 +188,8 @@ def _check_methods(
                 adapted = entry.adapted(model_of(study, data.train))
                 labels = adapted.labels()
                 _check_compares(entry, adapted)
+            with within(f"config.adapt.{entry.name}"):
+                check_copied(entry, adapted.model)
             _check_solved(study, entry, adapted, data)
             freezes = any(label == FROZEN for path, label in labels.items() if path.startswith("params/"))
             if entry.arm == (SCRATCH if freezes else RANDOM_FROZEN):

@@ -16,6 +16,7 @@ from tlx.models.inputs import TOKENS
 from tlx.models.registry import Model
 from tlx.records import Records
 from tlx.study.context import fresh_variables
+from tlx.study.copied import above
 from tlx.study.plan import resets
 from tlx.study.weights import MERGED, open_weights
 from tlx.surgery import transplant
@@ -150,7 +151,8 @@ def _base(work: Path, record: Mapping[str, Any], model: Model, source: Mapping[s
         return fresh
     digest = record["lineage"]["checkpoint"]
     found = _released(source["checkpoint"], model, digest) if source.get("checkpoint") else _trained(work, digest)
-    return transplant(found, fresh, resets(fresh))[0]
+    copied = record["config"]["entry"].get("copied", 0)
+    return transplant(found, fresh, (*resets(fresh), *above(model, copied)))[0]
 
 
 def _released(path: str, model: Model, digest: str) -> dict[str, Any]:

@@ -19,8 +19,9 @@ from tlx.models.registry import Model
 from tlx.partition import FROZEN
 from tlx.step import Task
 from tlx.study.cells import Cell, Released, SourceData, TargetData, source_classes
+from tlx.study.copied import above, is_fresh_below
 from tlx.study.search import Heat, heats
-from tlx.study.spec import TRANSFER, Entry, Search, Study
+from tlx.study.spec import TRANSFER, Search, Study
 
 # Long enough that Python's share of a step vanishes, short enough that progress and stops feel immediate.
 STEPS_PER_CALL = 25
@@ -111,8 +112,8 @@ def make_units(
         model = model_of(study, targets[cell.target.name].train)
         classes = source_classes(sources[cell.source.name]) if cell.source else 0
         adapted = replace(cell.entry.adapted(model, classes), precision=study.recipe.precision)
-        task = _task(study, adapted, cell.entry)
-        strategy, reason = choose_strategy(study, task, cell.entry.arm)
+        task = _task(study, adapted, cell)
+        strategy, reason = choose_strategy(study, task, cell.entry.arm, cell.entry.copied)
         alike = (cell.entry.name, cell.source and cell.source.name, cell.target.name)
         key = (*alike, cell.budget) if strategy == "loop" else alike
         groups.setdefault(key, []).append(cell)
@@ -133,14 +134,15 @@ def _divisor(every: int, chunk: int) -> int:
     return max(length for length in range(1, min(every, chunk) + 1) if every % length == 0) if every else chunk
 
 
-def _task(study: Study, adapted: Adapted, entry: Entry) -> Task:
+def _task(study: Study, adapted: Adapted, cell: Cell) -> Task:
     """What a run is; where ops draw, every step has inputs of its own and nothing below the cut can be kept."""
     ops = study.pipeline(adapted.model.num_classes)
     first = 0 if ops.random else adapted.cut()
+    entry, steps = cell.entry, study.recipe_of(cell.target).steps
     return Task(
         adapted,
         entry.optimizer,
-        study.recipe.steps,
+        steps,
         first=first,
         ops=NO_OPS if first else ops,
         dropout=entry.own_dropout,
@@ -166,7 +168,8 @@ def train_programs(study: Study, units: Sequence[Unit]) -> int:
             programs.add((source.datasets, source.train, source.objective, source.recipe, source.optimizer, length))
     for unit in (unit for unit in units if unit.strategy != "solved"):
         # A fused program holds one pool of inputs for each backbone that its cut makes different.
-        own = unit.task.first > 0 and unit.first.entry.arm != TRANSFER
+        fresh = is_fresh_below(unit.task.adapted.model, unit.first.entry.copied, unit.task.first)
+        own = unit.task.first > 0 and (unit.first.entry.arm != TRANSFER or fresh)
         pools = len({cell.seed for cell in unit.cells}) if own else 1
         for heat in unit.heats:
             shape = (len(unit.cells) * heat.points, pools) if unit.strategy == "fused" else ()
@@ -193,13 +196,14 @@ def model_of(study: Study, arrays: Arrays | OnDisk | Parts) -> Model:
     return Model(study.model, study.model_settings, arrays.num_classes or 1, input_shape)
 
 
-def choose_strategy(study: Study, task: Task, arm: str) -> tuple[str, str]:
+def choose_strategy(study: Study, task: Task, arm: str, copied: int = 0) -> tuple[str, str]:
     """`loop`, `fused` or `solved`, and the reason in a few words.
 
     Args:
       study: may override the choice; names the devices.
       task: what is run.
       arm: decides whether the runs share their frozen leaves.
+      copied: stages that come from the source, 0 for all.
 
     Returns:
       The strategy and why.
@@ -216,7 +220,7 @@ def choose_strategy(study: Study, task: Task, arm: str) -> tuple[str, str]:
         return "loop", f"{cached}pmap spreads one run over the devices"
     if len(task.adapted.phases) > 1:
         return "loop", f"{cached}it has phases, which fused runs do not"
-    if not shares_frozen(task, arm):
+    if not shares_frozen(task, arm, copied):
         return "loop", f"{cached}each seed has frozen leaves of its own"
     if execution.strategy != "auto":
         return execution.strategy, f"{cached}set by config.plan.strategy"
@@ -227,12 +231,13 @@ def choose_strategy(study: Study, task: Task, arm: str) -> tuple[str, str]:
     return "fused", f"{cached}vmap fills the accelerator"
 
 
-def shares_frozen(task: Task, arm: str) -> bool:
+def shares_frozen(task: Task, arm: str, copied: int = 0) -> bool:
     """Whether all seeds have the same frozen leaves above the cut, as a fused program wants it.
 
     Args:
       task: what is run.
       arm: only `transfer` takes leaves from the source.
+      copied: of how many stages, 0 for all.
 
     Returns:
       False if any leaf that is used and frozen comes from a seed.
@@ -240,8 +245,9 @@ def shares_frozen(task: Task, arm: str) -> bool:
     adapted = task.adapted
     labels = {**adapted.labels(), **adapted.stat_labels()}
     idle = adapted.anatomy.idle_above
+    fresh = (*RESET, *above(adapted.model, copied))
     used = [path for path, label in labels.items() if label == FROZEN and not idle(path, task.first)]
-    own = [path for path in used if path.startswith("adapters/") or any(tree.matches(rule, path) for rule in RESET)]
+    own = [path for path in used if path.startswith("adapters/") or any(tree.matches(rule, path) for rule in fresh)]
     # From the target's own labelled examples, or from the source's with a key of the seed.
     calibrated = any(method.calibrate for method, _ in adapted.parts)
     return not calibrated and not (used if arm != TRANSFER else own)

@@ -87,7 +87,7 @@ def _measured(grid: Grid, records: Records) -> tuple[float, str] | None:
         timing = records.timing(cell.id) if records.has(cell.id) else None
         if timing and timing.get("wall_s"):
             record: Mapping[str, Any] = records.get(cell.id)
-            steps = sum(trial.get("step", grid.study.recipe.steps) for trial in record["trials"])
+            steps = sum(trial.get("step", grid.study.recipe_of(cell.target).steps) for trial in record["trials"])
             flops += record["cost"]["step_flops"] * steps
             seconds += timing["wall_s"]
     return (workers * flops / seconds, "the rate of the cells that are done") if flops and seconds else None

@@ -107,6 +107,7 @@ class Target:
       corruption: of the test images, `NAME:SEVERITY`; empty for none.
       predict: what of the examples, `label` or `score`.
       fold: which fold of the train split is validated on, `I/K`; empty for the validation split.
+      steps: number of updates of each run; 0 for the study's own.
     """
 
     name: str
@@ -118,6 +119,7 @@ class Target:
     corruption: str = ""
     fold: str = ""
     predict: str = LABEL
+    steps: int = 0
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,7 @@ class Entry:
       length: share of the recipe's steps that it trains for.
       weight_decays, label_smoothings, dropouts, scales, lengths: where trials are drawn, they span the range of each;
         () for the one value alone.
+      copied: stages that start from the source, as `copied.above` counts them; 0 for all before the head.
     """
 
     name: str
@@ -152,6 +155,7 @@ class Entry:
     optimizer: Optimizer
     weight_decay: float
     learning_rates: tuple[float, ...]
+    copied: int = 0
     label_smoothing: float = 0.0
     dropout: float | None = None
     scale: float = 1.0
@@ -336,6 +340,10 @@ class Study:
     preprocess: Preprocess = field(default_factory=Preprocess)
     search: Search = field(default_factory=Search)
     evaluations: int = 0
+
+    def recipe_of(self, target: Target) -> Recipe:
+        """How every run on a target is trained."""
+        return replace(self.recipe, steps=target.steps or self.recipe.steps)
 
     def pipeline(self, num_classes: int = 0) -> Pipeline:
         """The ops in the program.

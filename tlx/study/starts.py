@@ -13,6 +13,7 @@ from tlx.adapt.adapted import Adapted
 from tlx.study.calibrate import calibrated
 from tlx.study.cells import NUMERICS
 from tlx.study.context import Context, fresh_variables, with_adapters
+from tlx.study.copied import above
 from tlx.study.plan import Unit, resets
 from tlx.study.pretrain import source_model
 from tlx.study.spec import TRANSFER
@@ -94,7 +95,8 @@ def initial_variables(unit: Unit, seed: int, context: Context) -> tuple[dict[str
         assert unit.first.source is not None
         pretrained = source_model(unit.first.source, context)
         source = pretrained.variables
-        variables, report = transplant(source, variables, resets(variables))
+        fresh = above(unit.task.adapted.model, unit.first.entry.copied)
+        variables, report = transplant(source, variables, (*resets(variables), *fresh))
         context.say_once(f"{unit.first.source.name} → {unit.first.target.name}: {report.line()}")
     variables = with_adapters(unit.task.adapted, variables, seed, source)
     return calibrated(unit, variables, seed, context), report

@@ -1,0 +1,51 @@
+"""Which source helps which target: six sources, four targets, three ways of adapting, as one matrix.
+
+Run:       uv run tlx run configs/transfer_matrix.py
+Expected:  EXPECTED
+Takes:     TAKES
+Source:    the matrix of Poth et al. (2021) and the estimators' pools of You et al. (2021), in miniature
+"""
+
+from ml_collections import ConfigDict
+
+SOURCES = {
+    "glyphs": "glyphs?classes=30&class_seed=7",
+    "few_glyphs": "glyphs?classes=4&class_seed=7",
+    "inverted": "glyphs?classes=30&class_seed=7&invert=true",
+    "no_classes": "glyphs/randomlabels",
+    "blobs": "blobs",
+    "mnist": "mnist5k",
+}
+TARGETS = {
+    "new_glyphs": "glyphs/new",
+    "striped": "glyphs?class_seed=1&stripes=0.5",
+    "new_blobs": "blobs/new",
+    "digits": "digits",
+}
+
+
+def get_config(argument: str = "") -> ConfigDict:
+    """The study; it takes no argument."""
+    del argument
+    config = ConfigDict()
+    config.name = "transfer_matrix"
+    config.model = {"name": "resnet", "stem": "small", "depths": (1, 1, 1), "width": 8}
+    # All images are 16 by 16 pixels, as made-up ones are from the start.
+    config.preprocess = {"resize": (16, 16)}
+    config.sources = {
+        name: {"dataset": dataset, "train": "train[:2400]", "steps": 600, "batch_size": 32, "lr": 3e-3}
+        for name, dataset in SOURCES.items()
+    }
+    splits = {"train": "train[:800]", "validation": "train[800:1197]", "test": "test[:400]"}
+    config.targets = {name: {"dataset": dataset, **splits} for name, dataset in TARGETS.items()}
+    config.adapt = {
+        "scratch": {"arm": "scratch", "method": {"name": "full"}, "lr": (3e-3, 1e-2)},
+        "random_frozen": {"arm": "random-frozen", "method": {"name": "probe"}, "lr": (1e-3, 1e-1)},
+        "probe": {"method": {"name": "probe"}, "lr": (1e-3, 1e-1)},
+        "top": {"method": {"name": "top", "k": 1}, "lr": (3e-3, 1e-2)},
+        "full": {"method": {"name": "full"}, "lr": (3e-3, 1e-2)},
+    }
+    config.budgets = (120,)
+    config.seeds = (0, 1, 2, 3, 4)
+    config.train = {"steps": 100, "batch_size": 16, "optimizer": "adamw", "schedule": "cosine", "weight_decay": 0.0}
+    return config
