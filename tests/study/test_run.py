@@ -93,6 +93,11 @@ def test_a_transferred_cell_says_where_its_leaves_come_from(finished: Finished) 
     assert surgery["reset"] == surgery["left_out"] == ["params/head/bias", "params/head/kernel"]
     assert len(surgery["copied"]) == 21
     assert len(record["lineage"]["checkpoint"]) == 64
+    source, scratch = record["config"]["source"], finished.of("scratch", 20, 0)
+    examples = source["recipe"]["steps"] * source["recipe"]["batch_size"]
+    # Both train everything, so that FLOPs of an example differ by those of the update, which is once a step.
+    each = scratch["cost"]["step_flops"] / scratch["config"]["recipe"]["batch_size"]
+    assert record["lineage"]["pretraining_flops"] == pytest.approx(examples * each, rel=0.1)
     assert finished.of("scratch", 20, 0)["surgery"] is None
     assert finished.of("random_frozen", 20, 0)["lineage"] is None
 

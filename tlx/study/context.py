@@ -40,6 +40,8 @@ class Pretrained:
         came from a checkpoint.
       tensors: what became of each tensor of a released checkpoint, in plain values.
       test_loss: nats per label on the same split.
+      flops: of its training here, all steps together, as the compiler counts them; None where it came from a
+        checkpoint, or nobody counted.
     """
 
     variables: dict[str, Any]
@@ -47,6 +49,7 @@ class Pretrained:
     test_accuracy: float | None
     tensors: tuple[dict[str, Any], ...] = ()
     test_loss: float | None = None
+    flops: float | None = None
 
 
 @dataclass

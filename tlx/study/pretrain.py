@@ -1,5 +1,6 @@
 """The source model: pre-trained once for all cells that start from it."""
 
+import math
 from typing import Any
 
 import jax
@@ -19,6 +20,7 @@ from tlx.step import Task, init_state
 from tlx.study.alone import alone
 from tlx.study.cells import Released, SourceData, source_identity
 from tlx.study.context import Context, Pretrained, Stopped, fresh_variables
+from tlx.study.cost import step_flops
 from tlx.study.objective import scored, trained_model, trained_ops
 from tlx.study.plan import model_of, steps_per_call
 from tlx.study.saving import Gate
@@ -117,7 +119,8 @@ def pretrain(source: Source, context: Context) -> Pretrained:
         # Whoever starts from it has another head, as from a released checkpoint.
         target = model_of(study, next(iter(context.targets.values())).train)
         leaves = moved(leaves, fresh_variables(target, derive(source.seed, "source")))
-    return Pretrained(leaves, tree.digest(leaves), accuracy, tuple(rows), loss)
+    flops = recipe.steps * step_flops(task, recipe.batch_size)
+    return Pretrained(leaves, tree.digest(leaves), accuracy, tuple(rows), loss, flops if math.isfinite(flops) else None)
 
 
 def _initial(source: Source, model: Model, context: Context) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -187,4 +190,5 @@ def lineage(pretrained: Pretrained, source: Source) -> dict[str, Any]:
         "source_test_accuracy": pretrained.test_accuracy,
         **({"source_test_loss": pretrained.test_loss, "objective": source.objective} if of_tokens else {}),
         **({"tensors": list(pretrained.tensors)} if pretrained.tensors else {}),
+        **({"pretraining_flops": pretrained.flops} if pretrained.flops is not None else {}),
     }
