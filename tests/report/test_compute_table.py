@@ -38,6 +38,14 @@ def test_flops_of_a_cell_by_hand(make: SimpleNamespace) -> None:
         assert training_flops(make.record(cost__step_flops=unknown)) is None
 
 
+def test_trials_that_end_early_cost_less(make: SimpleNamespace) -> None:
+    record = make.record("scratch", "scratch")
+    record["trials"] = [{"lr": 1.0, "step": 10}, {"lr": 2.0, "length": 0.25}, {"lr": 3.0}]
+    assert training_flops(record) == (10 + 25 + 100) * 1.2e8
+    record["config"]["entry"] = {"length": 0.5}
+    assert training_flops(record) == (10 + 25 + 50) * 1.2e8
+
+
 def test_flops_and_energy_of_a_study_by_hand(make: SimpleNamespace) -> None:
     """3,600 W at 1e9 operations a second are 1e-9 Wh for each operation."""
     made = compute_table(records(make), ROUND, utilisation=1.0)

@@ -49,8 +49,13 @@ def training_flops(record: Record) -> float | None:
     cost = record["cost"]
     if not _known(cost["step_flops"], cost["cached_flops"]):
         return None
-    steps = record["config"]["recipe"]["steps"] * len(record["trials"])
-    return float(steps * cost["step_flops"] + record["data"]["subset"]["examples"] * cost["cached_flops"])
+    return float(_steps(record) * cost["step_flops"] + record["data"]["subset"]["examples"] * cost["cached_flops"])
+
+
+def _steps(record: Record) -> int:
+    """Of all trials of a cell: some end early, as they were among the worst, or as they are shorter."""
+    whole, share = record["config"]["recipe"]["steps"], record["config"].get("entry", {}).get("length", 1.0)
+    return sum(trial.get("step", max(round(trial.get("length", share) * whole), 1)) for trial in record["trials"])
 
 
 def pretraining_flops(records: Iterable[Record]) -> dict[str, float]:
