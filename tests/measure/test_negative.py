@@ -6,36 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from tlx.measure.negative import gain_p_value, negative_transfer
-from tlx.measure.stats import t_interval
+from tlx.measure.negative import negative_transfer
+from tlx.measure.paired_tests import t_test_p
 
 HARM, HELP, MAYBE = [-0.1, -0.11, -0.12], [0.2, 0.21, 0.19], [-0.1, 0.05, -0.02]
-
-
-def test_the_p_value_is_students() -> None:
-    for gains in (HARM, MAYBE, [0.3, -0.2, 0.1, 0.4]):
-        assert gain_p_value(gains) == pytest.approx(stats.ttest_1samp(gains, 0).pvalue)
-
-
-@settings(max_examples=40, deadline=None)
-@given(gains=st.lists(st.integers(-100, 100), min_size=3, max_size=9))
-def test_the_p_value_and_the_interval_say_the_same(gains: list[int]) -> None:
-    found, p = t_interval(np.array(gains) / 100), gain_p_value(np.array(gains) / 100)
-    if abs(p - 0.05) > 1e-6:
-        assert (p < 0.05) == (found.above_zero or found.below_zero)
-
-
-def test_equal_gains() -> None:
-    assert gain_p_value([-0.25] * 5) == 0.0
-    assert gain_p_value([0.0] * 5) == 1.0
-    assert gain_p_value([0.8 - 0.7, 0.9 - 0.8, 0.1]) == 0.0  # equal but for rounding
-
-
-def test_too_few_seeds_have_no_p_value() -> None:
-    assert math.isnan(gain_p_value([0.1, 0.2])) and math.isnan(gain_p_value([]))
-    for bad in ([math.nan, 0.1, 0.2], [[0.1, 0.2]]):
-        with pytest.raises(ValueError, match="gain_S: expected finite gains in one dimension"):
-            gain_p_value(bad)
 
 
 def test_raw_and_significant() -> None:
@@ -54,7 +28,7 @@ def test_many_tests_ask_for_more() -> None:
     t = stats.t.isf(0.015, 4)
     unit = np.array([-2, -1, 0, 1, 2]) / math.sqrt(0.5)
     weak = unit - t  # the standard error of `unit` is 1
-    assert gain_p_value(weak) == pytest.approx(0.03)
+    assert t_test_p(weak) == pytest.approx(0.03)
     assert negative_transfer([weak]).significant == 1
     crowd = negative_transfer([weak, *[unit + 0.01 * k for k in range(9)]])
     assert (crowd.tested, crowd.significant) == (10, 0)
@@ -65,6 +39,12 @@ def test_false_discoveries_are_held_down() -> None:
     rng = np.random.default_rng(0)
     false = [negative_transfer(rng.normal(0, 1, (10, 5))).significant > 0 for _ in range(100)]
     assert np.mean(false) <= 0.06  # of either sign 0.05, of this one half of that
+
+
+def test_gains_must_be_finite() -> None:
+    for bad in ([[math.nan, 0.1, 0.2]], [[[0.1, 0.2, 0.3]]]):
+        with pytest.raises(ValueError, match="x: expected at least 2 finite values in one dimension"):
+            negative_transfer(bad)
 
 
 def test_nothing_has_no_rate() -> None:

@@ -56,6 +56,7 @@ def test_accuracies_say_how_sure_they_are() -> None:
     assert wording.score(Interval(0.8, NAN, NAN, 2, "none")) == "80.0"
     assert wording.score(Interval(0.8, 0.771, 0.829, 5, "t")) == "80.0 ± 2.9"
     assert wording.score(Interval(0.8, 0.75, 0.82, 12, "bca")) == "80.0 [75.0, 82.0]"
+    assert wording.score(Interval(0.8, 0.75, 0.82, 12, "percentile")) == "80.0 [75.0, 82.0]"
     assert wording.score(interval([])) == "–"
 
 

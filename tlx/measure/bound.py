@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from tlx.measure.stats import ENOUGH, FEWEST
+
 Weights = NDArray[np.float64]
 Side = Literal["=", "<", ">", "?"]
 
 _FLIPPED: dict[Side, Side] = {"=": "=", "<": ">", ">": "<", "?": "?"}
 
 RESAMPLES = 2000
-_FEWEST, _ENOUGH = 3, 10  # seeds below which no interval is given, and from which the bootstrap is trusted
 
 
 @dataclass(frozen=True)
@@ -215,11 +216,11 @@ def seed_interval(
     if seeds < 1:
         raise ValueError("seeds: expected at least one")
     estimate = statistic(np.ones((1, seeds)))[0]
-    if seeds < _FEWEST:
+    if seeds < FEWEST:
         return BoundInterval(estimate, None, None, seeds)
     generator = rng or np.random.default_rng(0)
     outside = (1 - level) / 2
-    if seeds < _ENOUGH:
+    if seeds < ENOUGH:
         weight_RS = _student(seeds, generator, resamples)
     else:
         weight_RS = generator.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples).astype(np.float64)

@@ -5,7 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+
+from tlx.measure.multiplicity import benjamini_hochberg
+from tlx.measure.paired_tests import t_test_p
+from tlx.measure.stats import FEWEST
 
 
 @dataclass(frozen=True)
@@ -37,34 +40,6 @@ class NegativeTransfer:
         return self.significant / self.tested if self.tested else float("nan")
 
 
-def gain_p_value(gain_S: ArrayLike) -> float:
-    """Student's two-sided p-value of a mean gain of zero, as its interval has it.
-
-    Args:
-      gain_S: (seeds,) gains, paired by seed.
-
-    Returns:
-      The p-value; NaN with fewer than three seeds. Equal gains have one of 0, or of 1 where they are zero.
-
-    Raises:
-      ValueError: if a gain is not finite.
-
-    Source: Student 1908, "The probable error of a mean".
-
-    >>> round(gain_p_value([0.01, 0.02, 0.03]), 4)
-    0.0742
-    """
-    gains = np.asarray(gain_S, np.float64)
-    if gains.ndim != 1 or not np.all(np.isfinite(gains)):
-        raise ValueError(f"gain_S: expected finite gains in one dimension, got {gain_S!r}")
-    if gains.size < 3:
-        return float("nan")
-    if np.ptp(gains) <= 4 * np.spacing(max(1.0, float(np.abs(gains).max()))):  # scores round at the scale of 1
-        return 1.0 if abs(gains.mean()) <= 4 * np.spacing(1.0) else 0.0
-    t = abs(gains.mean()) / stats.sem(gains)
-    return float(2 * stats.t.sf(t, gains.size - 1))
-
-
 def negative_transfer(gains: Sequence[ArrayLike], q: float = 0.05) -> NegativeTransfer:
     """How often transfer does harm, over pairs of source and target or other gains.
 
@@ -86,16 +61,12 @@ def negative_transfer(gains: Sequence[ArrayLike], q: float = 0.05) -> NegativeTr
     """
     samples = [np.asarray(gain_S, np.float64) for gain_S in gains]
     means = np.array([gain_S.mean() if gain_S.size else np.nan for gain_S in samples])
-    p_values = np.array([gain_p_value(gain_S) for gain_S in samples])
-    tested = np.isfinite(p_values)
-    adjusted = np.full(len(samples), np.nan)
-    if tested.any():
-        adjusted[tested] = stats.false_discovery_control(p_values[tested], method="bh")
-    flags = (adjusted <= q) & (means < 0)
+    p_values = np.array([t_test_p(gain_S) if gain_S.size >= FEWEST else np.nan for gain_S in samples])
+    flags = (benjamini_hochberg(p_values) <= q) & (means < 0)
     return NegativeTransfer(
         gains=int(np.isfinite(means).sum()),
         negative=int((means < 0).sum()),
-        tested=int(tested.sum()),
+        tested=int(np.isfinite(p_values).sum()),
         significant=int(flags.sum()),
         flags=tuple(bool(flag) for flag in flags),
     )

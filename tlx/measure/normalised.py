@@ -6,11 +6,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from tlx.measure.stats import RESAMPLES, Interval
+from tlx.measure.stats import ENOUGH, FEWEST, RESAMPLES, Interval
 
 Array = NDArray[np.float64]
 
-_FEWEST, _ENOUGH = 3, 10  # seeds below which no interval is given, and from which the bootstrap is trusted
 _CLEAR = 2.0  # standard errors by which the reference must differ from scratch
 
 
@@ -56,11 +55,11 @@ def normalised_gain(
     if not _clear(benefit):
         return Interval(math.nan, math.nan, math.nan, gain.size, "none")
     share = float(gain.mean() / benefit.mean())
-    if gain.size < _FEWEST:
+    if gain.size < FEWEST:
         return Interval(share, math.nan, math.nan, gain.size, "none")
     if np.allclose(gain, share * benefit, rtol=1e-12, atol=1e-15):  # no seed disagrees, whatever is drawn
-        return Interval(share, share, share, gain.size, "t" if gain.size < _ENOUGH else "bca")
-    if gain.size < _ENOUGH:
+        return Interval(share, share, share, gain.size, "t" if gain.size < ENOUGH else "bca")
+    if gain.size < ENOUGH:
         return _fieller(gain, benefit, level)
     found = stats.bootstrap(
         (gain, benefit),

@@ -7,9 +7,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from tlx.measure.samples import constant, finite
+
 RESAMPLES = 9999
-_FEWEST, _ENOUGH = 3, 10  # seeds below which no interval is given, and from which the bootstrap is trusted
-_MOST_FLIPPED = 40
+FEWEST, ENOUGH = 3, 10  # seeds below which no interval is given, and from which the bootstrap is trusted
+MOST_FLIPPED = 40
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Interval:
     low: float
     high: float
     n: int
-    kind: Literal["t", "bca", "none"]
+    kind: Literal["t", "bca", "percentile", "score", "none"]
 
     @property
     def above_zero(self) -> bool:
@@ -57,10 +59,10 @@ def t_interval(x: ArrayLike, level: float = 0.95) -> Interval:
     >>> round(found.low, 4), found.mean, round(found.high, 4)
     (-0.4841, 2.0, 4.4841)
     """
-    values = _sample(x, 2)
+    values = finite(x, 2)
     mean = float(values.mean())
     half = 0.0
-    if not _constant(values):
+    if not constant(values):
         half = float(stats.t.ppf((1 + level) / 2, values.size - 1) * stats.sem(values))
     return Interval(mean, mean - half, mean + half, values.size, "t")
 
@@ -84,9 +86,9 @@ def bootstrap_interval(
     >>> bootstrap_interval([0.5, 0.5, 0.5], np.random.default_rng(0))
     Interval(mean=0.5, low=0.5, high=0.5, n=3, kind='bca')
     """
-    values = _sample(x, 2)
+    values = finite(x, 2)
     mean = float(values.mean())
-    if _constant(values):  # the acceleration would be 0 / 0
+    if constant(values):  # the acceleration would be 0 / 0
         return Interval(mean, mean, mean, values.size, "bca")
     found = stats.bootstrap(
         (values,), np.mean, confidence_level=level, n_resamples=resamples, method="BCa", rng=rng
@@ -97,7 +99,13 @@ def bootstrap_interval(
 def interval(x: ArrayLike, level: float = 0.95) -> Interval:
     """The interval that suits the sample's size: none below 3 values, Student's up to 9, BCa from 10.
 
-    The bootstrap starts from a fixed seed: the same values in the same order give the same interval.
+    The bootstrap starts from a fixed seed: the same values in the same order give the same interval. Its level is
+    `widened`; without that, 95 % would be 89 % for 10 normal values.
+
+    Measured at a nominal 95 %: of normal values it covers 95 to 95.5 % with 3 to 9, 94 to 95 % from 10. Of skewed
+    ones Student's covers less: 91 to 93 % with 3 to 9 of skewness 1.4 or 1.75 (chi-squared with 4 degrees of freedom,
+    lognormal with σ = 0.5), 88 to 90 % of skewness 2 (exponential). The bootstrap covers 92.5 to 94 % of these three
+    with 10 to 12 values and 93 to 95 % from 15.
 
     Args:
       x: (n,) finite values.
@@ -111,13 +119,33 @@ def interval(x: ArrayLike, level: float = 0.95) -> Interval:
     >>> interval([0.5, 0.5, 0.5]).kind, interval([0.5] * 10).kind
     ('t', 'bca')
     """
-    values = _sample(x, 0)
-    if values.size < _FEWEST:
+    values = finite(x, 0)
+    if values.size < FEWEST:
         mean = float(values.mean()) if values.size else float("nan")
         return Interval(mean, float("nan"), float("nan"), values.size, "none")
-    if values.size < _ENOUGH:
+    if values.size < ENOUGH:
         return t_interval(values, level)
-    return bootstrap_interval(values, np.random.default_rng(0), level)
+    return bootstrap_interval(values, np.random.default_rng(0), widened(level, values.size))
+
+
+def widened(level: float, n: int, freedom: int | None = None) -> float:
+    """The level at which a bootstrap interval of n values is about as wide as Student's.
+
+    Resamples scatter by `(n - 1) / n` of the sample's variance, and their quantiles are a normal's where Student's
+    t is due.
+
+    Args:
+      level: coverage that is wanted, 0 to 1.
+      n: size of the sample, or of each of several that are resampled by themselves, at least 2.
+      freedom: degrees of freedom of the scatter in all samples together; n - 1 for one.
+
+    Source: Hesterberg 2015, "What teachers should know about the bootstrap" (the expanded percentile
+    interval); ours is applied to BCa.
+
+    >>> round(widened(0.95, 10), 4), round(widened(0.95, 1000), 4)
+    (0.9829, 0.9504)
+    """
+    return float(1 - 2 * stats.norm.sf(np.sqrt(n / (n - 1)) * stats.t.ppf((1 + level) / 2, freedom or n - 1)))
 
 
 def sign_flip_p(x: ArrayLike) -> float:
@@ -137,9 +165,9 @@ def sign_flip_p(x: ArrayLike) -> float:
     >>> sign_flip_p([1.0, 2.0, 3.0, 4.0, 5.0])
     0.0625
     """
-    values = np.abs(signed := _sample(x, 1))
-    if values.size > _MOST_FLIPPED:
-        raise ValueError(f"x: expected at most {_MOST_FLIPPED} values, got {values.size}")
+    values = np.abs(signed := finite(x, 1))
+    if values.size > MOST_FLIPPED:
+        raise ValueError(f"x: expected at most {MOST_FLIPPED} values, got {values.size}")
     slack = 1e-12 * float(values.sum())  # sums that are equal on paper differ in the last bits
     least = abs(float(signed.sum())) - slack
     if least <= 0:
@@ -155,15 +183,3 @@ def _signed_sums(values: NDArray[np.float64]) -> NDArray[np.float64]:
     for value in values:
         sums = np.concatenate([sums + value, sums - value])
     return sums
-
-
-def _sample(x: ArrayLike, fewest: int) -> NDArray[np.float64]:
-    values = np.asarray(x, np.float64)
-    if values.ndim != 1 or values.size < fewest or not np.all(np.isfinite(values)):
-        raise ValueError(f"x: expected at least {fewest} finite values in one dimension, got {x!r}")
-    return values
-
-
-def _constant(values: NDArray[np.float64]) -> bool:
-    """Whether the values are equal but for rounding; differences of scores round at the scale of 1."""
-    return bool(np.ptp(values) <= 4 * np.spacing(max(1.0, np.abs(values).max())))

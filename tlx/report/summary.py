@@ -7,7 +7,7 @@ from typing import Any
 from tlx.measure.stats import Interval, interval
 from tlx.report.pairing import Record, pair
 
-_ARMS = ("scratch", "random-frozen", "transfer")
+ARMS = ("scratch", "random-frozen", "transfer")
 _Key = tuple[str | None, str, str, str, int]
 
 
@@ -105,7 +105,7 @@ def summarise(
     targets = list(dict.fromkeys(target for _, target, *_ in planned))
 
     def rank(key: _Key) -> tuple[int, int, int]:
-        return targets.index(key[1]), key[4], _ARMS.index(key[3])
+        return targets.index(key[1]), key[4], ARMS.index(key[3])
 
     # sorted() is stable: within an arm the manifest's order stays
     return [_row(key, planned[key], found, gains, timings) for key in sorted(planned, key=rank)]

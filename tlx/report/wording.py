@@ -41,7 +41,7 @@ def score(value: Interval) -> str:
     mean = f"{100 * value.mean:.1f}"
     if value.kind == "t":
         return f"{mean} ± {100 * (value.high - value.mean):.1f}"
-    return f"{mean} {_ends(value)}" if value.kind == "bca" else mean
+    return mean if value.kind == "none" else f"{mean} {_ends(value)}"
 
 
 def gain(value: Interval) -> str:
