@@ -20,7 +20,19 @@ from tlx.study.context import Stopped
 from tlx.study.merge import Outcome
 
 SMALL = str(Path(__file__).with_name("small.py"))
-HEAVY = ("jax", "flax", "grain", "orbax", "tensorflow_datasets", "matplotlib", "ml_collections", "scipy")
+HEAVY = (
+    "jax",
+    "flax",
+    "grain",
+    "orbax",
+    "tensorflow_datasets",
+    "matplotlib",
+    "ml_collections",
+    "scipy",
+    "pandas",
+    "altair",
+    "vl_convert",
+)
 
 
 @pytest.fixture
@@ -63,6 +75,10 @@ def test_wrong_input_is_one_line_and_exit_code_2(
     [
         (("--runner=slurm",), "--runner: expected local, ray or ray://HOST:PORT, got 'slurm'"),
         (("--runner=ray://head",), "--runner: expected local, ray or ray://HOST:PORT, got 'ray://head'"),
+        (
+            ("--shard=1/2", "--cell=ab"),
+            "--cell: goes with neither --shard nor another --runner; a single cell is not shared out",
+        ),
         (("--runner=ray", "--shard=1/2"), "--shard: goes with --runner=local only; Ray shares the units out itself"),
         (("--runner=ray",), "--runner: Ray is not installed; pip install 'tlx[ray]', here and on every node"),
     ],

@@ -1,9 +1,10 @@
-"""The command line: `tlx run`, `plan`, `launch`, `report`, `claims`, `methods`, `merge`, `export`, and so on."""
+"""The command line: `tlx run`, `plan`, `report`, `records`, `compare`, `claims`, `methods`, `merge`, and so on."""
 
 import argparse
 import json
 import os
 import re
+import shlex
 import signal
 import sys
 import threading
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from tlx import __version__, claims_command, data_commands, launch
+from tlx import __version__, claims_command, data_commands, launch, record_commands
 from tlx.bucket import is_url, mirror
 from tlx.errors import TlxError
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 WRONG_INPUT = 2
 FAILED = 1  # some cells, which the same command runs again
+BROKEN = 1  # as rich has it, too
 STOPPED = 75  # EX_TEMPFAIL: run me again
 LOCAL, RAY = "local", "ray"
 
@@ -42,12 +44,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         if "data_dir" in options:
             options.data_dir = options.data_dir or _data_dir()
         code: int = options.command(options)
+        sys.stdout.flush()
         return code
     except TlxError as error:
         if "--debug" in typed:
             traceback.print_exc()
         print(error, file=sys.stderr)
         return STOPPED if type(error).__name__ == "Stopped" else WRONG_INPUT
+    except BrokenPipeError:  # whoever reads the output, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN
     except KeyboardInterrupt:
         print("stopped; run the same command to go on", file=sys.stderr)
         return STOPPED
@@ -69,8 +75,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"tlx {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_study_commands(commands)
-    report = commands.add_parser("report", help="show and write the result of a work folder again")
-    report.add_argument("workdir", help="folder of a study, or the URL of one in a bucket")
+    report = commands.add_parser(
+        "report", help="show and write the result of a work folder again, or of several together"
+    )
+    where = "folder of a study, or the URL of one in a bucket; several on one page"
+    report.add_argument("workdirs", nargs="+", metavar="DIR", help=where)
+    report.add_argument("--out", type=Path, metavar="FOLDER", help="where it goes (default: DIR; report, for several)")
+    report.add_argument("--figures", action="store_true", help="write every chart as SVG, PDF and PNG, too")
     report.set_defaults(command=_report)
     _common(report)
     methods = commands.add_parser(
@@ -101,6 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument("--to", default="", metavar="FORMAT", help="tlx, or a format of another library")
     convert.set_defaults(command=_convert)
     _common(convert)
+    record_commands.add_to(commands, _common)
     launch.add_to(commands, _common)
     claims_command.add_to(commands, _common)
     data_commands.add_to(commands, _common)
@@ -129,6 +141,7 @@ def _add_study_commands(commands: Any) -> None:
         _common(sub)
         if name == "run":
             sub.add_argument("--shard", metavar="I/N", help="only the I-th of N shares; start all N, wherever, alike")
+            sub.add_argument("--cell", metavar="ID", default="", help="only this cell, and what is chosen with it")
             sub.add_argument(
                 "--runner", default="local", metavar="WHERE", help="local, or ray[://HOST:PORT]: a cluster's"
             )
@@ -146,7 +159,7 @@ def _study(options: argparse.Namespace) -> "Study":
     from tlx.config import load
 
     # Where it was run is no part of what was run.
-    typed = re.sub(r" --(shard|runner)(=| )\S+", "", " ".join(["tlx", *options.typed]))
+    typed = re.sub(r" --(shard|runner|cell)(=| )\S+", "", shlex.join(["tlx", *options.typed]))
     return build(load(options.config, options.overrides), typed)
 
 
@@ -172,16 +185,18 @@ def _run(options: argparse.Namespace) -> int:
     from tlx.study.shares import parse_shard
 
     shard = parse_shard(options.shard) if options.shard is not None else None
+    if options.cell and (shard is not None or options.runner != LOCAL):
+        raise TlxError("--cell: goes with neither --shard nor another --runner; a single cell is not shared out")
     if options.runner != LOCAL:
         return _run_on_ray(options)
     study = _study(options)
     folders = _folders(options, study)
     keep_programs(folders.work / "cache" / (f"{shard}".replace("/", "-of-") if shard else ""))
     with _Stopper() as stopper, JsonLines() if options.json else Bars() as progress:
-        grid = run.run(study, folders, progress, lambda context: stopper.watch(context.stop), shard)
+        grid = run.run(study, folders, progress, lambda context: stopper.watch(context.stop), shard, options.cell)
     recorded = grid.recorded(folders.work)
     if shard is None or recorded == len(grid.cells):
-        return _show(folders.work, options.json, folders.shared)
+        return _show([folders.work], options.json, url=folders.shared)
     left = {"recorded": recorded, "cells": len(grid.cells)}
     said = f"done: {recorded} of {len(grid.cells)} cells have records; the rest are other shards', or failed"
     print(json.dumps(left) if options.json else said)
@@ -206,7 +221,7 @@ def _run_on_ray(options: argparse.Namespace) -> int:
         raise TlxError(f"--workdir: a URL goes with --runner={LOCAL} only; a cluster needs a folder that all nodes see")
     with _Stopper() as stopper, JsonLines() if options.json else Bars() as progress:
         drive(study, folders, options.runner if options.runner != RAY else "", progress, stopper.watch)
-    return _show(folders.work, options.json)
+    return _show([folders.work], options.json)
 
 
 def _plan(options: argparse.Namespace) -> int:
@@ -229,7 +244,8 @@ def _report(options: argparse.Namespace) -> int:
     _no_overrides(options)
     from tlx.shared import local_work
 
-    return _show(local_work(options.workdir), options.json)
+    works = [local_work(work) for work in options.workdirs]
+    return _show(works, options.json, options.out or (Path("report") if len(works) > 1 else None), options.figures)
 
 
 def _methods(options: argparse.Namespace) -> int:
@@ -292,24 +308,20 @@ def _no_overrides(options: argparse.Namespace) -> None:
         raise TlxError(f"{options.overrides[0]}: no such option")
 
 
-def _show(work: Path, as_json: bool, url: str = "") -> int:
-    from tlx.records import Records
-    from tlx.report import terminal, write
+def _show(works: Sequence[Path], as_json: bool, out: Path | None = None, figures: bool = False, url: str = "") -> int:
+    from tlx.report import load, terminal, write_all
 
-    records = Records(work)
-    manifest = records.manifest()
-    found = records.load_all()
-    timings = {record["id"]: timing for record in found if (timing := records.timing(record["id"]))}
-    report = write(found, manifest, timings, work, records.failures())
+    given = [load(work) for work in works]
+    report = write_all(given, out or works[0], figures)
     if url:
         from tlx.shared import push_files
 
-        push_files(url, work, [path.name for path in work.glob("report.*")])
+        push_files(url, works[0], [path.name for kind in ("report.*", "tables.*") for path in works[0].glob(kind)])
     if as_json:
         print(json.dumps(report.as_dict(), indent=1))
     else:
         terminal.show(report)
-    for line in report.failed:
+    for line in (*(line for one in given for line in one.unread), *report.failed):
         print(line, file=sys.stderr)
     return FAILED if report.failed else 0
 

@@ -1,12 +1,10 @@
 from types import SimpleNamespace
 from typing import Any
 
-import pytest
-
-from tlx.errors import PairingError
-from tlx.report import pair, provenance, wording
+from tlx.report import pair
 from tlx.report.edges import at_edges, edge_of
 from tlx.report.page import make_page
+from tlx.report.results import gather
 
 RATES = (0.001, 0.01, 0.1)
 
@@ -26,8 +24,6 @@ def test_penalties_have_edges_too(make: SimpleNamespace) -> None:
     trials = [{"l2": each, "status": "ok", "val_score": 0.8, "val_loss": 0.6} for each in RATES]
     solved = make.record("probe", trials=trials, selected={"l2": 0.1, "by": "mean"})
     assert edge_of(solved) == "high"
-    ((_, rows),) = provenance.cells([solved], {}).groups
-    assert "0.1, highest tried" in rows[0]
 
 
 def test_what_a_record_says_counts(make: SimpleNamespace) -> None:
@@ -35,27 +31,20 @@ def test_what_a_record_says_counts(make: SimpleNamespace) -> None:
     assert edge_of(chose(make, 0.001, edge=None)) is None
 
 
-def test_rates_at_an_edge_are_remarked_upon(make: SimpleNamespace) -> None:
-    assert [wording.rate(rate, edge_of(chose(make, rate))) for rate in RATES] == [
-        "0.001, lowest tried",
-        "0.01",
-        "0.1, highest tried",
-    ]
-    assert wording.rate(None) == "–"
-    ((_, rows),) = provenance.cells([chose(make, 0.1)], {}).groups
-    assert "0.1, highest tried" in rows[0]
-
-
 def test_the_report_says_in_how_many_cells_and_of_which_entries(make: SimpleNamespace) -> None:
     records = [chose(make, 0.1, "lora"), chose(make, 0.01), chose(make, 0.001, "probe")]
     assert at_edges(records) == "2 of 3 cells (lora and probe)"
     assert at_edges([chose(make, 0.01)]) == ""
     study = make.study(records)
-    facts = dict(make_page(study.records, study.manifest, study.timings, {}).facts)
+    found = {record["id"]: record for record in study.records}
+    (page,) = make_page([gather(found, study.manifest, study.timings, {}, None)]).studies
+    facts = dict(page.facts)
     assert facts["rates at the edge of those tried"] == "2 of 3 cells (lora and probe)"
 
 
 def test_arms_of_other_searches_are_not_compared(make: SimpleNamespace) -> None:
     halved = make.record(config__search={"kind": "halving", "rungs": 2, "eta": 3})
-    with pytest.raises(PairingError, match=r"^config\.search\.eta: 'full', record .* has 3, .* has None"):
-        pair([make.record("scratch", "scratch"), halved])
+    (one,) = pair([make.record("scratch", "scratch"), halved])
+    assert one.gain is None and one.refusal.startswith(
+        f"config.search.kind: 'full', record {halved['id']}, has 'halving'"
+    )

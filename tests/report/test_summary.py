@@ -97,9 +97,18 @@ def test_records_outside_the_manifest_are_left_out(make: SimpleNamespace) -> Non
     assert summarise([*records, stranger], manifest, {}) == summarise(records, manifest, {})
 
 
-def test_unfair_pairs_stop_the_summary(make: SimpleNamespace) -> None:
-    records = [*by_hand(make), make.record("full", data__test__digest="other")]
-    with pytest.raises(PairingError, match=r"^data\.test\.digest"):
+def test_unfair_pairs_have_no_gain_and_are_counted(make: SimpleNamespace) -> None:
+    records = by_hand(make)
+    records[-1]["data"]["test"]["digest"] = "other"
+    scratch, lora = summarise(records, make.study(records).manifest, {})
+    assert (scratch.refused, lora.refused) == (0, 1)
+    assert lora.gain is not None and lora.gain.n == 2 and lora.gain.mean == pytest.approx(0.2)
+    assert lora.score.n == 3
+
+
+def test_a_cell_named_twice_stops_the_summary(make: SimpleNamespace) -> None:
+    records = [*by_hand(make), make.record("lora", id="0123456789abcdef")]
+    with pytest.raises(PairingError, match="0123456789abcdef are both 'lora' on 'digits'"):
         summarise(records, make.study(records).manifest, {})
 
 

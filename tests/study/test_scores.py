@@ -72,7 +72,7 @@ def test_reports_say_what_is_measured(
     assert "R², %" in capsys.readouterr().out
     page = (finished[0] / "report.md").read_text()
     assert "| R², % |" in page and "ccuracy, %" not in page
-    assert "Test R² on tweets" in (finished[0] / "report.html").read_text()
+    assert "Test R²" in (finished[0] / "report.html").read_text()
 
 
 def test_it_is_part_of_what_a_cell_is(folder: Path) -> None:

@@ -12,7 +12,7 @@ from tlx.study import once, pretrain
 from tlx.study.context import Context, Stopped
 from tlx.study.plan import Unit
 from tlx.study.run import Grid, in_order, lay_out, run
-from tlx.study.shares import Shard, parse_shard, plan_digest, share_of
+from tlx.study.shares import Shard, parse_shard, plan_digest, share_of, units_of
 from tlx.study.spec import Folders, Study
 
 
@@ -48,6 +48,24 @@ def stubbed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(once, "run_unit", publish)
     return ran
+
+
+def test_a_single_cell_is_run_with_those_of_its_unit(
+    study: Study, grid: Grid, data_dir: Path, tmp_path: Path, stubbed: list[str]
+) -> None:
+    unit = grid.units[-1]
+    cell = unit.cells[0].id
+    assert units_of(grid.units, cell) == (unit,) == units_of(grid.units, cell[:12])
+    run(study, Folders(tmp_path, data_dir), Silent(), lambda context: None, only=cell)
+    assert stubbed == [unit.id] and {path.stem for path in (tmp_path / "records").iterdir()} == {
+        c.id for c in unit.cells
+    }
+
+
+@pytest.mark.parametrize(("cell", "why"), [("zz", "the study has no such cell"), ("", r"\d+ cells begin with it")])
+def test_cells_that_are_not_one_are_refused(grid: Grid, cell: str, why: str) -> None:
+    with pytest.raises(TlxError, match=f"^--cell: expected the id of a cell, got '{cell}': {why}$"):
+        units_of(grid.units, cell)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 12])

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tlx.measure.bound import Bound
+from tlx.measure.pairing import Pair, Record, pair
 from tlx.measure.speed import break_even_tasks
 from tlx.report import wording
 from tlx.report.compute import pretraining_flops, training_flops
-from tlx.report.pairing import Pair, Record, pair
 from tlx.report.table import Table
 
 NOTE = (
@@ -52,7 +52,7 @@ def break_evens(records: Sequence[Record]) -> list[BreakEven]:
       left out.
 
     Raises:
-      PairingError: if two arms differ in more than where they start from.
+      PairingError: if two records are of the same cell.
     """
     before = pretraining_flops(records)
     places: dict[tuple[str, str, str, int], list[Pair]] = {}

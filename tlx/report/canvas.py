@@ -1,16 +1,12 @@
-"""What all figures share: their look, a colour for each entry, and how they become bytes."""
+"""What the drawings of leaves and images share: their look."""
 
-import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-
-from tlx.report.summary import Row
 
 INK, FAINT, RULE = "#1a1a1a", "#666666", "#dddddd"
 DPI = 200
@@ -30,56 +26,6 @@ _LOOK = {
     "ytick.color": FAINT,
     "svg.fonttype": "path",
 }
-# Okabe and Ito 2008 without yellow, which white paper swallows, then two of Tol 2021; black and grey are the
-# random starts.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255", "#999933")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
-_LAPS = ("-", "-.", ":")  # a ninth entry has the first one's colour
-
-
-@dataclass(frozen=True)
-class Mark:
-    """How one entry is drawn in every figure."""
-
-    colour: str
-    marker: str
-    dash: str
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A finished figure.
-
-    Args:
-      name: file name without suffix.
-      alt: what it shows, for those who cannot see it.
-      svg: an SVG document.
-      png: the same as PNG.
-    """
-
-    name: str
-    alt: str
-    svg: str
-    png: bytes
-
-
-Palette = Mapping[tuple[str, str], Mark]
-
-
-def palette(rows: Iterable[Row]) -> Palette:
-    """A mark for each arm and entry; give the rows of the whole study, so that all figures agree."""
-    random = {"scratch": Mark("#000000", "o", "--"), "random-frozen": Mark("#8a8a8a", "o", "--")}
-    made = {}
-    turn = 0
-    for arm, entry in dict.fromkeys((row.arm, row.entry) for row in rows):
-        made[arm, entry] = random.get(arm) or _transfer_mark(turn)
-        turn += arm == "transfer"
-    return made
-
-
-def _transfer_mark(turn: int) -> Mark:
-    lap, place = divmod(turn, len(_COLOURS))
-    return Mark(_COLOURS[place], _MARKERS[place], _LAPS[lap % len(_LAPS)])
 
 
 @contextmanager
@@ -123,13 +69,3 @@ def headline(figure: Figure, title: str, subtitle: str) -> None:
 def shorten(name: str, most: int = 26) -> str:
     """A name that cannot push everything else off the paper."""
     return name if len(name) <= most else name[: most - 1] + "…"
-
-
-def svg_and_png(figure: Figure, name: str) -> tuple[str, bytes]:
-    """The figure as SVG and PNG: the same bytes for the same drawing, with no date and no version in them."""
-    blank = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    svg, png = io.StringIO(), io.BytesIO()
-    with style.context({"svg.hashsalt": name}):
-        figure.savefig(svg, format="svg", metadata=blank)
-    figure.savefig(png, format="png", metadata={"Software": None})
-    return svg.getvalue(), png.getvalue()

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tlx.measure.energy import DEVICES, UTILISATION, Device, device_called, energy_of
+from tlx.measure.pairing import Record
 from tlx.report import wording
-from tlx.report.pairing import Record
 from tlx.report.table import Table
 
 FLOPS_NOTE = (

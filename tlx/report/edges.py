@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from tlx.report.pairing import Record
+from tlx.measure.pairing import Record
 from tlx.report.wording import listing
 
 

@@ -7,8 +7,8 @@ import numpy as np
 
 from tlx.measure.bound import BoundInterval
 from tlx.measure.labels import equivalent_interval, ossified
+from tlx.measure.pairing import Record, pair
 from tlx.report import wording
-from tlx.report.pairing import Record, pair
 from tlx.report.table import Table
 
 NOTE = (
@@ -63,13 +63,15 @@ def worths(records: Iterable[Record]) -> list[Worth]:
 
     Returns:
       By target, source, entry and budget, in the order in which they first come; targets for which scratch has fewer
-      than two budgets have no label curve and are left out, as are ways that share no complete seed with it.
+      than two budgets have no label curve and are left out, as are ways that share no complete seed with it, and
+      records that must not be compared.
 
     Raises:
-      PairingError: if two arms differ in more than where they start from.
+      PairingError: if two records are of the same cell.
     """
     given = [record for record in records if record["status"] == "ok"]
-    pair(given)
+    refused = {made.record["id"] for made in pair(given) if made.refusal}
+    given = [record for record in given if record["id"] not in refused]
     found = []
     for target in dict.fromkeys(record["cell"]["target"] for record in given):
         here = [record for record in given if record["cell"]["target"] == target]

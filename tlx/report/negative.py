@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from tlx.measure.negative import NegativeTransfer, negative_transfer
+from tlx.measure.pairing import Record, pair
 from tlx.report import wording
-from tlx.report.pairing import Record, pair
 from tlx.report.table import Table
 
 Q = 0.05
@@ -43,7 +43,7 @@ def harm(records: Iterable[Record]) -> Harm:
       records: of one study, any order.
 
     Raises:
-      PairingError: if two arms differ in more than where they start from.
+      PairingError: if two records are of the same cell.
     """
     gains: dict[tuple[str, str, str, int], list[float]] = {}
     for made in pair(records):

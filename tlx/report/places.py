@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tlx.report.pairing import Record, pair
+from tlx.measure.pairing import Record, pair
 from tlx.report.summary import Row, summarise
 from tlx.report.wording import labels
 
@@ -46,7 +46,7 @@ def places(records: Iterable[Record], manifest: Mapping[str, Any], rows: Iterabl
       In the order of `summarise`.
 
     Raises:
-      PairingError: if two arms differ in more than where they start from.
+      PairingError: if there are two records of one cell.
     """
     planned = {item["id"] for item in manifest["cells"]}
     there = [record for record in records if record["id"] in planned]

@@ -1,12 +1,10 @@
-"""Where a report's numbers come from: data, checkpoints, versions and single cells."""
+"""Where a report's numbers come from: data, checkpoints and versions."""
 
 import json
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
+from tlx.measure.pairing import Record
 from tlx.report import wording
-from tlx.report.edges import edge_of
-from tlx.report.pairing import Record
 from tlx.report.table import Table
 
 _DIGITS = 16  # of a digest: enough to compare by eye
@@ -43,42 +41,3 @@ def environment(records: Iterable[Record]) -> Table:
             values.setdefault(name, {})[value if isinstance(value, str) else json.dumps(value)] = None
     lines = tuple((name, ", ".join(sorted(values[name]))) for name in sorted(values))
     return Table(("What", "Value"), (("", lines),))
-
-
-def cells(records: Iterable[Record], timings: Mapping[str, Mapping[str, Any]]) -> Table:
-    """One line for each record."""
-    head = (
-        "Method",
-        "Source",
-        "Target",
-        "Labels",
-        "Seed",
-        "Rate",
-        "Validation, %",
-        "Test, %",
-        "Time",
-        "Subset",
-        "Record",
-    )
-    lines = []
-    for record in records:
-        cell, result = record["cell"], record["result"]
-        selected = record["selected"]
-        rate = selected["lr"] if "lr" in selected else selected["l2"]
-        ok = record["status"] == "ok"
-        lines.append(
-            (
-                cell["entry"],
-                cell["source"] or wording.UNKNOWN,
-                cell["target"],
-                str(cell["budget"]),
-                str(cell["seed"]),
-                wording.rate(rate, edge_of(record)),
-                f"{100 * result['val_score']:.1f}" if ok else "diverged",
-                f"{100 * result['test_score']:.1f}" if ok else "diverged",
-                wording.duration(timings.get(record["id"], {}).get("wall_s")),
-                record["data"]["subset"]["digest"][:_DIGITS],
-                record["id"],
-            )
-        )
-    return Table(head, (("", tuple(lines)),))

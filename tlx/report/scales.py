@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlx.measure.gain import absolute_gain, error_reduction, logit_gain, relative_gain
+from tlx.measure.pairing import Pair, Record, pair
 from tlx.measure.stats import Interval, interval
 from tlx.report import wording
-from tlx.report.pairing import Pair, Record, pair
 from tlx.report.table import Table
 
 NOTE = (
@@ -56,7 +56,7 @@ def scaled_gains(records: Iterable[Record]) -> list[Scaled]:
       In the order in which they first come, of the pairs in which both have finished.
 
     Raises:
-      PairingError: if two arms differ in more than where they start from.
+      PairingError: if two records are of the same cell.
     """
     places: dict[_Place, list[Pair]] = {}
     for made in pair(records):

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tlx.measure.pairing import Record, pair
 from tlx.measure.resampling import nested_interval
 from tlx.measure.stats import FEWEST, Interval
 from tlx.measure.variance import nested_components, variance_components
 from tlx.report import wording
-from tlx.report.pairing import Record, pair
 from tlx.report.places import Place, grouped
 from tlx.report.table import Table
 
@@ -119,7 +119,7 @@ def retrained_sources(records: Iterable[Record]) -> list[Retrained]:
       One for each such source, target, entry and budget that has two checkpoints with a gain, and one with two.
 
     Raises:
-      PairingError: if two arms differ in more than where they start from.
+      PairingError: if there are two records of one cell.
     """
     groups: dict[tuple[Any, ...], dict[str, list[float]]] = {}
     for made in pair(records):

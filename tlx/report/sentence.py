@@ -1,10 +1,10 @@
 """The answer in one sentence, no kinder than the intervals."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from tlx.measure.stats import Interval
 from tlx.report.summary import Comparison, Row, comparisons
-from tlx.report.wording import gain, labels, listing
+from tlx.report.wording import gain, labels, listing, percent
 
 _Measured = tuple[Row, Interval]
 
@@ -24,6 +24,39 @@ def one_sentence(rows: Iterable[Row]) -> str:
     if not studied:
         return "No answer yet: no transfer cell has a result together with its scratch cell."
     return _about_one(*studied[0]) if len(studied) == 1 else _about_several(studied)
+
+
+def with_cost(rows: Sequence[Row]) -> str:
+    """The same sentence, and what the row it speaks of costs.
+
+    Args:
+      rows: of a whole study, as `summarise` gives them.
+    """
+    said = one_sentence(rows)
+    row = best(rows)
+    if row is None or row.trainable_share is None:
+        return said
+    trains = "all" if row.trainable_share == 1 else percent(row.trainable_share) + " of the"
+    cost = f"it trains {trains} parameters"
+    factor = of_scratch(row, rows)
+    flops = "as many FLOPs a step as scratch" if factor == "1×" else f"{factor} scratch’s FLOPs a step"
+    return f"{said.removesuffix('.')}; {cost}{f' at {flops}' if factor else ''}."
+
+
+def best(rows: Iterable[Row]) -> Row | None:
+    """The row that the sentence speaks of; None where nothing has been measured."""
+    found = [pair for made in comparisons(rows) for pair in _measured(made)]
+    return _largest(_helping(found) or found)[0] if found else None
+
+
+def of_scratch(row: Row, rows: Iterable[Row]) -> str:
+    """A row's FLOPs of a step over those of scratch, e.g. `0.68×`; empty where one of them is unknown."""
+    key = (row.target, row.budget)
+    scratch = next((one for one in rows if one.arm == "scratch" and (one.target, one.budget) == key), None)
+    if scratch is None or not row.step_flops or not scratch.step_flops:
+        return ""
+    factor = row.step_flops / scratch.step_flops
+    return f"{factor:.2g}×" if factor >= 0.01 else "<0.01×"
 
 
 def _about_one(made: Comparison, found: list[_Measured]) -> str:

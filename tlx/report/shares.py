@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from tlx.measure.normalised import normalised_gain
+from tlx.measure.pairing import Record, pair
 from tlx.measure.stats import Interval
 from tlx.report import wording
-from tlx.report.pairing import Record, pair
 from tlx.report.table import Table
 
 NOTE = (
@@ -51,7 +51,7 @@ def shares(records: Iterable[Record]) -> list[Share]:
       Of each target, method and budget with two sources or more that have finished in the same seeds.
 
     Raises:
-      PairingError: if two arms differ in more than where they start from.
+      PairingError: if two records are of the same cell.
     """
     places: dict[tuple[str, str, int], dict[str, dict[int, tuple[float, float]]]] = {}
     for made in pair(records):

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tlx.errors import PairingError
 from tlx.measure.bound import Bound, BoundInterval, Bounds, Weights, seed_interval
 from tlx.measure.curves import Curve, area_gain, asymptotic_gain, jumpstart
+from tlx.measure.pairing import Pair, Record, pair
 from tlx.measure.speed import (
     SHARE,
     break_even_tasks,
@@ -22,7 +23,6 @@ from tlx.measure.speed import (
 from tlx.measure.stats import Interval, interval
 from tlx.report import wording
 from tlx.report.compute import pretraining_flops
-from tlx.report.pairing import Pair, Record, pair
 from tlx.report.table import Table
 
 _Place = tuple[str | None, str, str, int]
@@ -91,7 +91,7 @@ def speeds(records: Iterable[Record]) -> list[Speed]:
       In the order in which they first come, of the pairs in which both have finished.
 
     Raises:
-      PairingError: if two arms differ in more than where they start from, or in when they were evaluated.
+      PairingError: if two records are of the same cell, or two arms were evaluated at different steps.
     """
     given = list(records)
     before = pretraining_flops(given)

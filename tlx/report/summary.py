@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tlx.measure.pairing import Pair, Record, pair, refusals
 from tlx.measure.stats import Interval, interval
-from tlx.report.pairing import Record, pair
 
 ARMS = ("scratch", "random-frozen", "transfer")
 _Key = tuple[str | None, str, str, str, int]
@@ -33,6 +33,7 @@ class Row:
       seeds_done: seeds with a result.
       seeds_expected: seeds that the study plans.
       diverged: seeds that diverged, which no mean includes.
+      refused: seeds whose scratch cell differs in more than the start, which the gain does not include.
     """
 
     source: str | None
@@ -52,6 +53,7 @@ class Row:
     seeds_done: int
     seeds_expected: int
     diverged: int
+    refused: int = 0
 
     @property
     def name(self) -> str:
@@ -94,21 +96,21 @@ def summarise(
       Rows by target, then budget, then scratch, random-frozen and the transfers, in the manifest's order.
 
     Raises:
-      PairingError: if two arms differ in more than where they start from.
+      PairingError: if the manifest names a cell twice.
     """
     planned: dict[_Key, list[str]] = {}
     for item in manifest["cells"]:
         planned.setdefault(_key(item["cell"]), []).append(item["id"])
     ids = {item["id"] for item in manifest["cells"]}
     found = {record["id"]: record for record in records if record["id"] in ids}
-    gains = {made.record["id"]: made.gain for made in pair(found.values())}
+    pairs = {made.record["id"]: made for made in pair(found.values())}
     targets = list(dict.fromkeys(target for _, target, *_ in planned))
 
     def rank(key: _Key) -> tuple[int, int, int]:
         return targets.index(key[1]), key[4], ARMS.index(key[3])
 
     # sorted() is stable: within an arm the manifest's order stays
-    return [_row(key, planned[key], found, gains, timings) for key in sorted(planned, key=rank)]
+    return [_row(key, planned[key], found, pairs, timings) for key in sorted(planned, key=rank)]
 
 
 def comparisons(rows: Iterable[Row]) -> list[Comparison]:
@@ -127,14 +129,15 @@ def _row(
     key: _Key,
     cells: Sequence[str],
     found: Mapping[str, Record],
-    gains: Mapping[str, float | None],
+    pairs: Mapping[str, Pair],
     timings: Mapping[str, Mapping[str, Any]],
 ) -> Row:
     source, target, entry, arm, budget = key
     there = [found[cell] for cell in cells if cell in found]
     done = [record for record in there if record["status"] == "ok"]
     costs = [record["cost"] for record in there]
-    differences = [gain for cell in cells if (gain := gains.get(cell)) is not None]
+    paired = [pairs[cell] for cell in cells if cell in pairs]
+    differences = [gain for one in paired if (gain := one.gain) is not None]
     return Row(
         source=source,
         target=target,
@@ -153,6 +156,7 @@ def _row(
         seeds_done=len(done),
         seeds_expected=len(cells),
         diverged=len(there) - len(done),
+        refused=len(refusals(paired)),
     )
 
 

@@ -12,6 +12,7 @@ from tlx.report.summary import Comparison, Row, comparisons
 from tlx.report.write import Report
 
 _PIPE_WIDTH = 100  # columns when the output is a file or a pipe
+_FEW = 3  # refusals that are shown
 
 
 def show(report: Report) -> None:
@@ -19,11 +20,23 @@ def show(report: Report) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=_PIPE_WIDTH)
-    console.print(Text(report.sentence, style="bold"))
-    for table in tables(report.rows):
-        console.print()
-        console.print(table)
+    for study in report.studies:
+        if len(report.studies) > 1:
+            console.print(Text(f"\n{study.name}", style="underline"))
+        console.print(Text(study.sentence, style="bold"))
+        for table in tables(study.rows):
+            console.print()
+            console.print(table)
+        if study.refused:
+            console.print(Text("\n".join(["", *_refused(study.refused)]), style="yellow"), soft_wrap=True)
     console.print(Text(f"\nThe report: {report.html}"), soft_wrap=True)
+
+
+def _refused(lines: tuple[str, ...]) -> list[str]:
+    """The first few, and how many there are."""
+    pairs = f"{len(lines)} pair{' has' if len(lines) == 1 else 's have'} no gain, as more differs than the start:"
+    more = [f"… and {len(lines) - _FEW} more, which the report lists"] if len(lines) > _FEW else []
+    return [pairs, *lines[:_FEW], *more]
 
 
 def tables(rows: Iterable[Row]) -> list[Table]:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from tlx.measure.expected_best import expected_best_with_replacement, expected_best_without_replacement
+from tlx.measure.pairing import Record
 from tlx.report import wording
-from tlx.report.pairing import Record
 from tlx.report.summary import ARMS
 from tlx.report.table import Table
 

@@ -94,13 +94,6 @@ def span(values: Iterable[float | None], say: Callable[[float], str]) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def rate(value: float | None, edge: str | None = None) -> str:
-    """A learning rate, with a remark if it is the lowest or the highest of those that were tried."""
-    if value is None:
-        return UNKNOWN
-    return f"{value:g}, {edge}est tried" if edge else f"{value:g}"
-
-
 def listing(words: Iterable[str]) -> str:
     """Words in a row, e.g. `20, 100 and 500`."""
     *most, last = words

@@ -20,7 +20,7 @@ from tlx.study.failing import or_failed
 from tlx.study.loading import Loader
 from tlx.study.once import run_once
 from tlx.study.plan import Unit, make_units
-from tlx.study.shares import Shard, Share, plan_digest, share_of
+from tlx.study.shares import Shard, Share, plan_digest, share_of, units_of
 from tlx.study.spec import Folders, Source, Study
 from tlx.study.standing import Standing
 from tlx.study.text import tokenizer_of
@@ -150,6 +150,7 @@ def run(
     progress: Progress,
     on_context: Callable[[Context], None],
     shard: Shard | None = None,
+    only: str = "",
 ) -> Grid:
     """Run what has no record yet.
 
@@ -159,6 +160,7 @@ def run(
       progress: what the user sees.
       on_context: given the context before any work, so that the caller can stop it.
       shard: which share of the units, or None for all.
+      only: id of a cell, or the beginning of it: just this one is run, with those its learning rate is chosen with.
 
     Returns:
       The grid; every cell of it, or of the share, has a record, or a note why it failed.
@@ -170,8 +172,9 @@ def run(
     """
     grid = lay_out(study, folders, progress)
     if shard is None:
+        units = units_of(grid.units, only) if only else tuple(grid.units)
         with lock.exclusive(folders.work):
-            _run(grid, Share(tuple(grid.units), frozenset(study.sources)), folders, progress, on_context)
+            _run(grid, Share(units, frozenset(study.sources)), folders, progress, on_context)
     else:
         with lock.shard(folders.work, shard.index, shard.count, plan_digest(grid.units)):
             _run(grid, share_of(grid.units, shard), folders, progress, on_context, f", shard {shard}")

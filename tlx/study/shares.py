@@ -82,6 +82,23 @@ def share_of(units: Sequence[Unit], shard: Shard) -> Share:
     )
 
 
+def units_of(units: Sequence[Unit], cell: str) -> tuple[Unit, ...]:
+    """What must be run for a single cell.
+
+    Args:
+      units: of the study.
+      cell: id of the cell, or the beginning of it.
+
+    Raises:
+      TlxError: no cell begins like this, or several do.
+    """
+    found = {each.id: unit for unit in units for each in unit.cells if each.id.startswith(cell)}
+    if len(found) != 1:
+        many = f"{len(found)} cells begin with it" if found else "the study has no such cell"
+        raise TlxError(f"--cell: expected the id of a cell, got {cell!r}: {many}")
+    return tuple(found.values())
+
+
 def plan_digest(units: Sequence[Unit]) -> str:
     """The same for all processes that lay a study out alike."""
     return atomic.digest_json([unit.id for unit in units])

@@ -66,7 +66,7 @@ class Results:
           manifest: the study's planned cells.
 
         Raises:
-          PairingError: two arms differ in more than where they start from.
+          PairingError: two records are of the same cell.
         """
         given = list(records)
         scores: dict[_Key, dict[int, float]] = {}
@@ -112,7 +112,7 @@ class Results:
         finished = self.by_seed(Place(scratch, row.budget, target=row.target)).keys() & self.by_seed(place).keys()
         if not finished:
             raise DivergedError(f"{place.name}: no seed finished both here and from scratch")
-        if not row.gain.n:
+        if row.refused or not row.gain.n:
             raise NotHereError(f"{place.name}: its cells must not be compared with those from scratch; see the report")
         return row.gain
 

@@ -1,5 +1,7 @@
 """Records: one file per finished cell that never changes, and beside it what may differ from run to run."""
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +11,8 @@ from tlx import atomic
 from tlx.errors import FileError, RecordError
 
 FORMAT = 2
+# In canonical JSON a single space begins the keys of the outermost level alone.
+_DIGEST = re.compile(rb'(?<=\n) "digest": "([0-9a-f]{64})",\n')
 
 
 def content_id(identity: Mapping[str, Any]) -> str:
@@ -83,7 +87,7 @@ class Records:
           FileError: if one of the notes is damaged or newer than this program.
         """
         paths = sorted((self.folder / "failures").glob("*.json"))
-        found = {path.stem: _known(path, atomic.read_json(path)) for path in paths if not self.has(path.stem)}
+        found = {path.stem: known(path, atomic.read_json(path)) for path in paths if not self.has(path.stem)}
         return {name: str(failure.get("reason")) for name, failure in found.items()}
 
     def has(self, name: str) -> bool:
@@ -99,15 +103,10 @@ class Records:
         path = self._path("records", name)
         if not path.exists():
             raise RecordError(path, "there is no such record")
-        try:
-            record = atomic.read_json(path)
-            content = {key: value for key, value in record.items() if key != "digest"}
-            intact = (record["digest"], record["id"]) == (atomic.digest_json(content), name)
-        except (FileError, AttributeError, KeyError):
-            intact = False
-        if not intact:
+        record = _intact(path)
+        if record is None or record.get("id") != name:
             raise RecordError(path, "is damaged; delete it to have the cell run again")
-        return _known(path, record)
+        return known(path, record)
 
     def load_all(self) -> list[dict[str, Any]]:
         """Every record, in the order of the ids.
@@ -135,7 +134,7 @@ class Records:
           FileError: if there is no study in the folder, or its manifest is damaged or too new.
         """
         path = self.folder / "study.json"
-        return _known(path, atomic.read_json(path))
+        return known(path, atomic.read_json(path))
 
     def _path(self, kind: str, name: str) -> Path:
         path = self.folder / kind / f"{name}.json"
@@ -144,7 +143,25 @@ class Records:
         return path
 
 
-def _known(path: Path, content: Any) -> dict[str, Any]:
+def _intact(path: Path) -> dict[str, Any] | None:
+    """The content of a file with a digest of its own, or None if they do not agree."""
+    try:
+        data = path.read_bytes()
+        # As written, the digest is a line of its own and the rest what was digested: no need to write it all again.
+        line = _DIGEST.search(data)
+        if line and hashlib.sha256(data[: line.start()] + data[line.end() :]).hexdigest() == line[1].decode():
+            record = json.loads(data)
+        else:
+            record = atomic.read_json(path)
+            content = {key: value for key, value in record.items() if key != "digest"}
+            if record["digest"] != atomic.digest_json(content):
+                return None
+    except (OSError, ValueError, RecursionError, FileError, AttributeError, KeyError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def known(path: Path, content: Any) -> dict[str, Any]:
     """The content of a file, unless a later version of this program wrote it."""
     if not isinstance(content, dict) or not isinstance(version := content.get("format"), int):
         raise RecordError(path, "does not say which format it has, so it is not ours")

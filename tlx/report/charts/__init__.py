@@ -1,0 +1,1 @@
+"""Charts of a study: each file is one kind, from rows to a Vega-Lite specification."""
