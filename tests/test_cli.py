@@ -144,13 +144,16 @@ def test_debug_shows_where_it_went_wrong(capsys: pytest.CaptureFixture[str]) -> 
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b'{"format": 1, "id": "0123456789abcdef"}\n', b"[]\n"])
-def test_a_damaged_record_is_named(damage: bytes, refused: Any, tmp_path: Path) -> None:
+def test_a_damaged_record_is_named_and_the_rest_is_shown(
+    damage: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     records = Records(tmp_path)
     records.write_manifest({"study": "small", "cells": []})
     records.publish({"id": "0123456789abcdef", "status": "ok"}, {"wall_s": 1.0})
     path = tmp_path / "records" / "0123456789abcdef.json"
     path.write_bytes(damage)
-    assert refused("report", str(tmp_path)) == f"{path}: is damaged; delete it to have the cell run again"
+    assert main(["report", str(tmp_path)]) == 0
+    assert capsys.readouterr().err == f"{path}: is damaged; delete it to have the cell run again\n"
 
 
 def test_a_folder_without_a_study_is_named(refused: Any, tmp_path: Path) -> None:

@@ -82,3 +82,19 @@ def test_how_a_unit_ended(
     worker.stop()
     for _ in range(2):
         assert json.loads(worker.run(unit["id"])) == {"lines": [f"{unit['name']} on its way"], **said}
+
+
+@pytest.mark.thorough
+def test_a_worker_estimates_the_places_whose_first_unit_it_ran(
+    tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tlx.worker.run_once", lambda unit, context: None)
+    worker = Worker(order(tmp_path, data_dir, estimators=["lfc"]), 0)
+    with exclusive(tmp_path):
+        units = json.loads(worker.plan())["units"]
+        there = []
+        for unit in units:
+            assert json.loads(worker.run(unit["id"])).keys() == {"lines"}
+            there.append(len(list(tmp_path.glob("estimates/*.json"))))
+    # One source and target at two budgets and seeds.
+    assert there == sorted(there) and there[-1] == 4

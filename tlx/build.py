@@ -163,4 +163,5 @@ def _execution(config: ConfigDict) -> Execution:
         features=config.plan.features,
         needs=Needs(config.plan.actors, config.plan.cpus, config.plan.gpus, config.plan.tpus),
         loggers=config.loggers,
+        estimators=config.estimators,
     )

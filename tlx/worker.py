@@ -14,6 +14,8 @@ from tlx.errors import FileError, TlxError
 from tlx.progress import Silent
 from tlx.runners.local import keep_programs
 from tlx.study.context import Context, Stopped
+from tlx.study.estimates import places
+from tlx.study.estimating import estimate
 from tlx.study.once import run_once
 from tlx.study.plan import Unit
 from tlx.study.run import in_order, lay_out
@@ -55,6 +57,8 @@ class Worker:
         try:
             assert self._context is not None
             run_once(self._units[unit], self._context)
+            units = list(self._units.values())
+            estimate(places(units, [self._units[unit]]), self._context)
         except Stopped:
             answer["stopped"] = True
         except Exception as error:

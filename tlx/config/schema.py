@@ -7,6 +7,7 @@ from tlx.adapt.adapted import STATS
 from tlx.adapt.registry import METHODS
 from tlx.fields import Field, Fields
 from tlx.loggers.registry import LOGGERS
+from tlx.measure.transferability.registry import ESTIMATORS
 from tlx.models.registry import CLASSIFY, MODELS, OBJECTIVES
 from tlx.optim import SCHEDULES
 from tlx.study.spec import GRID, LABEL, PLACES, PREDICTED, SEARCHES
@@ -164,6 +165,12 @@ TOP: Fields = {
         ("tensorboard",),
         "who gets the metrics of every trial, besides WORKDIR/metrics",
         each=Field("", "a logger", choices=tuple(LOGGERS)),
+        may_be_empty=True,
+    ),
+    "estimators": Field(
+        (),
+        "what is estimated of every source on every target, in WORKDIR/estimates",
+        each=Field("", "an estimator", choices=tuple(ESTIMATORS)),
         may_be_empty=True,
     ),
 }

@@ -15,6 +15,7 @@ from tlx.records import Records
 from tlx.report.wording import amount, duration, span
 from tlx.study.cells import Released
 from tlx.study.cost import Size, size_of, step_bytes, step_flops
+from tlx.study.estimates import is_estimated, places
 from tlx.study.features import written_bytes
 from tlx.study.plan import Unit, train_programs
 from tlx.study.predict import Prediction, predict
@@ -100,6 +101,9 @@ class Outline:
       features: where activations at the cuts are kept, `disk` or `memory`.
       features_bytes: what they take, each counted once.
       search: how trials are chosen, in words; empty where every rate is tried.
+      estimators: what will be estimated, of every source at every target, budget and seed.
+      places: how many these are.
+      estimated: of these, how many have their estimates.
     """
 
     study: str
@@ -117,6 +121,9 @@ class Outline:
     entries: tuple[EntryPlan, ...]
     features: str
     features_bytes: int
+    estimators: tuple[str, ...]
+    places: int
+    estimated: int
     search: str = ""
 
     def as_dict(self) -> dict[str, Any]:
@@ -160,6 +167,9 @@ def outline(grid: Grid, work: Path) -> Outline:
         features=study.execution.features,
         features_bytes=written_bytes(grid.units, grid.targets),
         search=_search(study.search, grid.units[0]) if study.search.identity() else "",
+        estimators=study.execution.estimators,
+        places=len(places(grid.units)),
+        estimated=sum(is_estimated(study, cell, grid.sources, grid.targets, work) for cell in places(grid.units)),
     )
 
 
@@ -238,6 +248,11 @@ def show(plan: Outline, leaves: bool = False) -> None:
     if plan.features_bytes:
         where = "WORKDIR/features" if plan.features == DISK else "memory"
         console.print(f"activations at the cuts: {_bytes(plan.features_bytes)}, kept once in {where}")
+    if plan.estimators:
+        console.print(
+            f"estimates for {plan.places} (source, target, budget, seed), {plan.estimated} of them there, in "
+            f"WORKDIR/estimates after the cells: {', '.join(plan.estimators)}"
+        )
     console.print(_overview(plan))
     for entry in plan.entries:
         console.print(f"\n[bold]{entry.entry}[/] ({entry.arm}, {entry.method}): {entry.strategy}, {entry.reason}")

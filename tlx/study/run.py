@@ -16,6 +16,8 @@ from tlx.sharding import Placement, make_placement
 from tlx.study.cells import Cell, Released, SourceData, TargetData, expand
 from tlx.study.check import blamed_on, check_devices, check_overlap, check_study
 from tlx.study.context import Context
+from tlx.study.estimates import places
+from tlx.study.estimating import estimate
 from tlx.study.failing import or_failed
 from tlx.study.loading import Loader
 from tlx.study.once import run_once
@@ -209,6 +211,7 @@ def _run(
     todo = [unit for unit in share.units if any(cell.id in missing for cell in unit.cells)]
     if not todo:
         progress.line(f"all {len(cells)} cells{f' of{whose[1:]}' if whose else ''} have records: nothing to run")
+        estimate(places(grid.units, share.units), context)
         return
     workers = study.execution.workers or default_workers(grid.placement.devices)
     bar, standing = f"cells of {study.name}{whose}", Standing(records)
@@ -223,3 +226,4 @@ def _run(
     jobs = [functools.partial(guarded, unit) for unit in in_order(todo, share.sources)]
     run_jobs(jobs, workers, context.stop)
     progress.line(f"{context.programs.count} programs compiled in {context.programs.compile_s:.1f} s")
+    estimate(places(grid.units, share.units), context)

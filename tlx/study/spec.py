@@ -248,6 +248,7 @@ class Execution:
       features: where activations at the cut are kept, `disk` or `memory`; the numbers are the same.
       needs: of each worker on a cluster.
       loggers: who gets the metrics, besides the streams of the cells.
+      estimators: what is estimated of every source before anything is trained, keys of `ESTIMATORS`.
     """
 
     compile: str
@@ -263,6 +264,7 @@ class Execution:
     features: str = DISK
     needs: Needs = field(default_factory=Needs)
     loggers: tuple[str, ...] = ("tensorboard",)
+    estimators: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
