@@ -1,4 +1,4 @@
-"""The command line: `tlx run`, `plan`, `report`, `records`, `compare`, `claims`, `methods`, `merge`, and so on."""
+"""The command line: `tlx run`, `plan`, `report`, `records`, `compare`, `claims`, `inspect`, and so on."""
 
 import argparse
 import json
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from tlx import __version__, claims_command, data_commands, launch, record_commands
+from tlx import __version__, claims_command, data_commands, inspect_commands, launch, record_commands
 from tlx.bucket import is_url, mirror
 from tlx.errors import TlxError
 
@@ -112,10 +112,8 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument("--to", default="", metavar="FORMAT", help="tlx, or a format of another library")
     convert.set_defaults(command=_convert)
     _common(convert)
-    record_commands.add_to(commands, _common)
-    launch.add_to(commands, _common)
-    claims_command.add_to(commands, _common)
-    data_commands.add_to(commands, _common)
+    for others in (record_commands, launch, claims_command, data_commands, inspect_commands):
+        others.add_to(commands, _common)
     return parser
 
 

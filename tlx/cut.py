@@ -144,7 +144,7 @@ def each_batch(
         program = programs.get((adapted, ops, "below", depth), lambda *a: jax.jit(run).lower(*a).compile(), *args)
         return jax.tree.map(np.asarray, program.call(*args)), program.flops / batch
 
-    yield from _batches(call, x_N, batch)
+    yield from batches(call, x_N, batch)
 
 
 def in_batches(call: Any, x_N: Any, batch: int) -> tuple[Any, float]:
@@ -158,16 +158,17 @@ def in_batches(call: Any, x_N: Any, batch: int) -> tuple[Any, float]:
     Returns:
       Outputs [examples, ...] and the cost per example.
     """
-    return joined(_batches(call, x_N, batch))
+    return joined(batches(call, x_N, batch))
 
 
-def joined(batches: Iterator[tuple[Any, float]]) -> tuple[Any, float]:
+def joined(outputs: Iterator[tuple[Any, float]]) -> tuple[Any, float]:
     """Outputs of consecutive batches as one, and the cost per example of the last."""
-    parts, costs = zip(*batches, strict=True)
+    parts, costs = zip(*outputs, strict=True)
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts), costs[-1]
 
 
-def _batches(call: Any, x_N: Any, batch: int) -> Iterator[tuple[Any, float]]:
+def batches(call: Any, x_N: Any, batch: int) -> Iterator[tuple[Any, float]]:
+    """The same as `in_batches`, batch by batch, for what is too large to be held at once."""
     size = len(jax.tree.leaves(x_N)[0])
     for start in range(0, size, batch):
         here = min(batch, size - start)

@@ -1,0 +1,1 @@
+"""What changed inside a network: comparisons of activations and of weights, one file a measure."""
