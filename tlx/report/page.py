@@ -11,6 +11,7 @@ from tlx.report.answer import answer
 from tlx.report.cell_table import Line, Unfinished, cell_lines, unfinished
 from tlx.report.chart import Chart
 from tlx.report.edges import at_edges
+from tlx.report.findings import FINDINGS
 from tlx.report.palette import palette
 from tlx.report.reproduce import command_of
 from tlx.report.results import Results
@@ -127,7 +128,7 @@ def _study(given: Material, anchor: str) -> StudyPage:
         facts=_facts(results),
         answer=answer(rows),
         picture=picture(given),
-        parts=parts(given, SECTIONS),
+        parts=parts(given, (*SECTIONS, *FINDINGS)),
         pairs=tuple(Pair(made.title, outcomes(made), costs(made)) for made in given.comparisons),
         unfinished=tuple(unfinished(results)),
         refused=tuple(refusals(pair(results.records))),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from tlx.report.answer import pairs
 from tlx.report.chart import Chart
@@ -12,6 +13,7 @@ from tlx.report.charts.matrix import matrices, matrix
 from tlx.report.charts.seeds import seeds
 from tlx.report.charts.training import training
 from tlx.report.palette import Palette
+from tlx.report.places import Place, places
 from tlx.report.results import Results
 from tlx.report.summary import Comparison, Row
 from tlx.report.table import Table
@@ -38,6 +40,11 @@ class Material:
     gains: Mapping[str, float | None]
     marks: Palette
     prefix: str = ""
+
+    @cached_property
+    def places(self) -> list[Place]:
+        """The rows again, with their seeds one by one."""
+        return places(self.results.records, self.results.manifest, self.rows)
 
 
 @dataclass(frozen=True)

@@ -74,9 +74,6 @@ def costs(made: Sequence[Comparison], marks: Palette, name: str = "frontier") ->
         ),
         y=alt.Y("gain:Q", title="gain, points", scale=alt.Scale(padding=10), axis=alt.Axis(tickCount=5)),
     )
-    tip = said(
-        method="method", labels="budget", said_gain="gain, points", said_cost="cost", on_frontier="on the frontier"
-    )
     whole = alt.layer(
         base.mark_rule(color=NEUTRAL, strokeDash=[3, 3]).encode(x=alt.value(0), x2=alt.value("width"), y=alt.datum(0)),
         base.transform_filter("datum.on_frontier === 'yes'").mark_line(color=NEUTRAL, interpolate="step-after"),
@@ -84,7 +81,7 @@ def costs(made: Sequence[Comparison], marks: Palette, name: str = "frontier") ->
             color=colour(marks, names),
             stroke=alt.condition("datum.on_frontier === 'yes'", alt.value(INK), alt.value("transparent")),
             strokeWidth=alt.value(1.8),
-            tooltip=tip,
+            tooltip=_tip(),
         ),
     ).properties(width=_PANEL - 75, height=170, data=alt.NamedData(name=name))
     whole = whole.facet(facet=alt.Facet("panel:N", sort=panels, title=None), columns=3).resolve_scale(x="independent")
@@ -135,3 +132,9 @@ def _few(budgets: Sequence[int]) -> list[int]:
     if len(budgets) <= _BUDGETS:
         return list(budgets)
     return [budgets[0], budgets[len(budgets) // 2], budgets[-1]]
+
+
+def _tip() -> list[alt.Tooltip]:
+    return said(
+        method="method", labels="budget", said_gain="gain, points", said_cost="cost", on_frontier="on the frontier"
+    )

@@ -36,23 +36,11 @@ def seeds(
     Returns:
       The chart; None without a result.
     """
-    by_row: dict[tuple[Any, ...], list[Record]] = {}
-    for record in records:
-        if record["status"] == "ok":
-            cell = record["cell"]
-            by_row.setdefault((cell["source"], cell["target"], cell["entry"], cell["arm"], cell["budget"]), []).append(
-                record
-            )
-    wanted = [
-        (one.title, row.name, record)
-        for one in made
-        for row in one.rows
-        for record in by_row.get((row.source, row.target, row.entry, row.arm, row.budget), ())
-    ]
+    wanted = _found(made, records)
     if not wanted:
         return None
-    seeds_there = sorted({record["cell"]["seed"] for *_, record in wanted})
-    keep = set(seeds_there[: max(1, MOST * len(seeds_there) // len(wanted))])
+    numbers = sorted({record["cell"]["seed"] for *_, record in wanted})
+    keep = numbers[: max(1, MOST * len(numbers) // len(wanted))]
     lines = [_line(*item, gains) for item in wanted if item[2]["cell"]["seed"] in keep][:MOST]
     names = list(dict.fromkeys(line["method"] for line in lines))
     pairs = list(dict.fromkeys(line["pair"] for line in lines))
@@ -78,18 +66,37 @@ def seeds(
     whole = whole.facet(facet=alt.Facet("labels:N", sort=_budgets(lines), title=None), columns=3).resolve_scale(
         x="independent"
     )
-    note = "Each point is one seed; a line joins the same seed, so the same labels, in the other methods."
-    if len(lines) < len(wanted):
-        note += f" {len(lines)} of {len(wanted)} points are shown, those of the first seeds."
     return finished(
         chosen(whole, "pair", "source → target", pairs),
         name=name,
         title="Seeds",
-        note=note,
+        note=_note(len(lines), len(wanted)),
         alt=f"Test {what} of every seed for {wording.listing(names)}.",
         data={name: _placed(lines, names)},
         panel=_PANEL,
     )
+
+
+def _found(made: Sequence[Comparison], records: Sequence[Record]) -> list[tuple[str, str, Record]]:
+    """The records with a result, each with its comparison and method; a random start stands in several."""
+    by_row: dict[tuple[Any, ...], list[Record]] = {}
+    for record in records:
+        if record["status"] == "ok":
+            cell = record["cell"]
+            by_row.setdefault((cell["source"], cell["target"], cell["entry"], cell["arm"], cell["budget"]), []).append(
+                record
+            )
+    return [
+        (one.title, row.name, record)
+        for one in made
+        for row in one.rows
+        for record in by_row.get((row.source, row.target, row.entry, row.arm, row.budget), ())
+    ]
+
+
+def _note(shown: int, there: int) -> str:
+    note = "Each point is one seed; a line joins the same seed, so the same labels, in the other methods."
+    return note + (f" {shown} of {there} points are shown, those of the first seeds." if shown < there else "")
 
 
 def _line(pair: str, method: str, record: Record, gains: Mapping[str, float | None]) -> dict[str, Any]:
