@@ -1,8 +1,14 @@
 """How transferable are features in deep networks: copy the first n layers, freeze them or not, train the rest.
 
 Run:       uv run tlx run configs/papers/yosinski2014.py
-Expected:  EXPECTED
-Takes:     TAKES
+Expected:  test accuracy in %, mean of 5 seeds, half-width of the 95 % interval 0.2 to 12 points
+             n     BnB   AnB  BnB+  AnB+  random
+             0                  77.5 (base)
+             1    84.0  84.0  84.9  85.0    75.6
+             2    84.5  85.8  86.6  88.3    62.7
+             3    85.4  83.1  90.1  91.8    43.7
+             4    82.5  64.4  92.4  94.4     8.4
+Takes:     about 2 minutes on two CPU cores (3 of CPU time)
 Source:    Yosinski, Clune, Bengio and Lipson (2014), figure 2, in miniature; the numbers of both are in
            experiments/yosinski2014
 """
