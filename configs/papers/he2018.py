@@ -12,7 +12,7 @@ from tlx.axes import blocks, product
 
 STEPS = (25, 75, 250, 800)
 # Both arms try the same ones at every schedule.
-RATES = (2e-3, 6e-3)
+RATES = (3e-3, 1e-2)
 
 
 def get_config(argument: str = "") -> ConfigDict:
