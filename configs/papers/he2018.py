@@ -1,8 +1,11 @@
 """Rethinking pre-training: what is left of its gain when training from scratch goes on for longer?
 
 Run:       uv run tlx run configs/papers/he2018.py
-Expected:  EXPECTED
-Takes:     TAKES
+Expected:  gain over scratch in points, mean of 5 seeds, half-width of the 95 % interval 1 to 12 points
+             steps            25    75   250   800
+              5 a class     45.7  53.0  51.9  52.2
+             40 a class     43.5  42.6   3.4   1.6
+Takes:     about 2 minutes on two CPU cores (3.5 of CPU time)
 Source:    He, Girshick and Dollár (2018), in miniature; the numbers of both are in experiments/he2018
 """
 
