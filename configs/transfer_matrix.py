@@ -1,8 +1,14 @@
 """Which source helps which target: six sources, four targets, three ways of adapting, as one matrix.
 
 Run:       uv run tlx run configs/transfer_matrix.py
-Expected:  EXPECTED
-Takes:     TAKES
+Expected:  gain of full over scratch in points, mean of 5 seeds, half-width of the 95 % interval 1 to 10 points
+             from             digits  new_blobs  new_glyphs  striped
+             glyphs              1.0       10.8        11.2     17.5
+             inverted            1.5        9.2        10.0     14.6
+             mnist               1.8        7.3         6.5      8.8
+             no_classes         -0.6       -0.7        -5.1     -1.4
+           and with everything but the top frozen from -57 (no_classes to new_glyphs) to 10 (glyphs to new_glyphs)
+Takes:     about 3 minutes on two CPU cores (4.7 of CPU time)
 Source:    the matrix of Poth et al. (2021) and the estimators' pools of You et al. (2021), in miniature
 """
 
