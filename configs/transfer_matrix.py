@@ -51,7 +51,8 @@ def get_config(argument: str = "") -> ConfigDict:
         "top": {"method": {"name": "top", "k": 1}, "lr": (3e-3, 1e-2)},
         "full": {"method": {"name": "full"}, "lr": (3e-3, 1e-2)},
     }
+    config.estimators = ("logme", "h_score", "leep", "parc", "knn_5", "source_accuracy", "parameter_count")
     config.budgets = (400,)
     config.seeds = (0, 1, 2, 3, 4)
-    config.train = {"steps": 150, "batch_size": 16, "optimizer": "adamw", "schedule": "cosine", "weight_decay": 0.0}
+    config.train = {"steps": 150, "batch_size": 16, "optimizer": "adamw", "weight_decay": 0.0, "evaluations": 15}
     return config
