@@ -122,12 +122,18 @@ def test_all_charts_are_drawn_without_a_complaint_or_a_request(shown: Any, make:
 def test_a_tooltip_says_the_interval(shown: Any, make: SimpleNamespace) -> None:
     from selenium.webdriver.common.action_chains import ActionChains
     from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.ui import WebDriverWait
 
     driver = shown(make.simulated({"full": 0.25}, (20, 100), 3))
     points = driver.find_elements(By.CSS_SELECTOR, "#accuracy .plot svg .mark-symbol.role-mark path")
     driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", points[0])
-    ActionChains(driver).move_to_element(points[0]).perform()
-    said = texts(driver, "#vg-tooltip-element.visible td")
+
+    def pointed(driver: Any) -> list[str]:
+        """What is told where the pointer rests; moved there again, as charts still being drawn shift the page."""
+        ActionChains(driver).move_by_offset(1, 1).move_to_element(points[0]).perform()
+        return texts(driver, "#vg-tooltip-element.visible td")
+
+    said = WebDriverWait(driver, 20).until(pointed)
     assert said[1] == "scratch" and "20 labels" in said and any("±" in text for text in said)
 
 
