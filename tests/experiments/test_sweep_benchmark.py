@@ -14,6 +14,7 @@ from experiments.benchmarks.sweep.scaling import Curve
 TINY = Scale(width=16, depth=1, examples=40, steps=6, batch=4, chunk=3, heads=3, jobs=2)
 
 
+@pytest.mark.thorough
 def test_cells_together_and_one_by_one_are_the_same_runs() -> None:
     loss_KS = together(Bench(TINY), 2)
     assert loss_KS.shape == (2, 6) and not np.array_equal(loss_KS[0], loss_KS[1])

@@ -65,6 +65,7 @@ def test_too_little_memory_halves_the_group_and_nothing_else(make_study: Make, t
         np.testing.assert_allclose(record["curve"]["train_loss"], retried[seed]["curve"]["train_loss"], rtol=1e-5)
 
 
+@pytest.mark.thorough
 def test_one_run_that_does_not_fit_is_a_failure(make_study: Make, tmp_path: Path, data_dir: Path) -> None:
     def none(*args: Any, **settings: Any) -> Any:
         raise MemoryError

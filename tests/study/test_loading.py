@@ -67,6 +67,7 @@ def test_corruptions_are_of_the_test_images_alone(make_study: Make, data_dir: Pa
     assert clean.test.facts()["per_class"] == worse.test.facts()["per_class"]
 
 
+@pytest.mark.thorough
 def test_budgets_of_each_class(make_study: Make, tmp_path: Path, data_dir: Path) -> None:
     study = make_study("--config.per_class=True", "--config.budgets=(3,)", "--config.seeds=(0,)")
     run.run(study, Folders(tmp_path, data_dir), Silent(), lambda context: None)

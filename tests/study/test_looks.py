@@ -73,7 +73,12 @@ def test_a_score_on_the_way_is_what_a_shorter_run_ends_with(
 
 
 @pytest.mark.parametrize(
-    ("entry", "strategy"), first(1, [("random_frozen", "fused"), ("random_frozen", "loop"), ("scratch", "loop")])
+    ("entry", "strategy"),
+    [
+        ("random_frozen", "fused"),
+        pytest.param("random_frozen", "loop", marks=pytest.mark.thorough),
+        pytest.param("scratch", "loop", marks=pytest.mark.exhaustive),
+    ],
 )
 def test_stopped_after_every_call_the_scores_are_the_same(
     make_study: Make, tmp_path: Path, data_dir: Path, entry: str, strategy: str
@@ -95,6 +100,7 @@ def test_looks_do_not_change_what_is_trained(make_study: Make, tmp_path: Path, d
         assert other["evaluations"]["step"] == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.thorough
 def test_the_plan_foresees_the_programs(make_study: Make, tmp_path: Path, data_dir: Path) -> None:
     programs = Programs()
 

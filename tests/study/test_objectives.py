@@ -59,6 +59,7 @@ def trained(folder: Path, work: Path, *overrides: str) -> tuple[Any, SourceData]
     return source_model(grid.study.sources[0], context), data
 
 
+@pytest.mark.thorough
 def test_a_masked_language_model_learns_to_guess(folder: Path, tmp_path: Path) -> None:
     less, _ = trained(folder, tmp_path / "less", *MASKED, "--config.sources.movies.steps=1")
     more, data = trained(folder, tmp_path / "more", *MASKED)

@@ -140,7 +140,7 @@ EXTENDED = ("--config.search.extend=2", "--config.train.steps=4")
         ("random_frozen", (*HALVING, "--config.plan.members=4"), 3),
         pytest.param("scratch", EXTENDED, 3, marks=pytest.mark.thorough),
         *(
-            pytest.param(entry, search, 1, marks=pytest.mark.thorough)
+            pytest.param(entry, search, 1, marks=pytest.mark.exhaustive)
             for entry in ("scratch", "random_frozen")
             for search in (HALVING, EXTENDED)
         ),

@@ -45,7 +45,7 @@ def _hidden(flow: Any) -> Any:
     return flow["hidden"] if isinstance(flow, dict) else flow
 
 
-@pytest.mark.thorough
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("pair", pairs(sample=True), ids="-".join)
 def test_stages_of_every_method(pair: tuple[str, str], context: Context) -> None:
     check(adapt(pair[0], tiny_model(pair[1])), context)
