@@ -54,5 +54,6 @@ def get_config(argument: str = "") -> ConfigDict:
     config.estimators = ("logme", "h_score", "leep", "parc", "knn_5", "source_accuracy", "parameter_count")
     config.budgets = (400,)
     config.seeds = (0, 1, 2, 3, 4)
-    config.train = {"steps": 150, "batch_size": 16, "optimizer": "adamw", "weight_decay": 0.0, "evaluations": 15}
+    config.train = {"steps": 150, "batch_size": 16, "optimizer": "adamw", "schedule": "cosine", "weight_decay": 0.0}
+    config.train["evaluations"] = 15  # validation scores on the way
     return config
