@@ -103,7 +103,7 @@ def pairs(sample: bool = False) -> list[Any]:
     model are `thorough`, the rest is `exhaustive`.
 
     Args:
-      sample: whether to leave out the rest.
+      sample: whether to leave out the rest, and to have the basic methods on every model `exhaustive`.
     """
     found = []
     for i, method in enumerate(sorted(METHODS)):
@@ -111,8 +111,8 @@ def pairs(sample: bool = False) -> list[Any]:
         for model in models:
             marks = () if model == models[i % len(models)] else pytest.mark.exhaustive
             if marks and method in BASIC:
-                marks = pytest.mark.thorough
-            if marks != pytest.mark.exhaustive or not sample:
+                marks = pytest.mark.exhaustive if sample else pytest.mark.thorough
+            if not marks or method in BASIC or not sample:
                 found.append(pytest.param((method, model), marks=marks))
     return found
 
