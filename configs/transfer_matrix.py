@@ -8,7 +8,7 @@ Expected:  gain of full over scratch in points, mean of 5 seeds, half-width of t
              mnist               1.8        7.3         6.5      8.8
              no_classes         -0.6       -0.7        -5.1     -1.4
            and with everything but the top frozen from -57 (no_classes to new_glyphs) to 10 (glyphs to new_glyphs)
-Takes:     about 3 minutes on two CPU cores (4.7 of CPU time)
+Takes:     about 5 minutes on two CPU cores (7.6 of CPU time)
 Source:    the matrix of Poth et al. (2021) and the estimators' pools of You et al. (2021), in miniature
 """
 
