@@ -204,16 +204,12 @@ def run(
 
     Args:
       task: what is run.
-      state: a fresh state, or one restored from a boundary; in the phase of the last step done.
-      frozen: leaves that do not move in that phase.
-      feed: the batches.
-      placement: the devices.
-      programs: shared with every other run.
+      state, frozen: fresh or from a boundary, in the phase of the last step done; leaves that do not move in it.
+      feed, placement, programs: the batches; the devices; what is compiled for every run.
       chunk: steps per call of the program.
       losses: of the steps already done, [step].
       boundary: called with the state and all losses so far after each chunk; may save, may raise.
-      until: the step to stop at, None for the last.
-      every: no call goes past a multiple of it, 0 for no such limit.
+      until, every: the step to stop at, None for the last; multiples that no call goes past, 0 for none.
 
     Returns:
       The state then and the loss of every step. A diverged run ends at the chunk it diverged in.

@@ -36,16 +36,12 @@ def run(
     """Stages `first` to `last` of a model, adapted.
 
     Args:
-      model: the architecture.
-      parts: the methods and their settings.
+      model, parts: the architecture; the methods and their settings.
       variables: all leaves; with a `cache` among them, be it empty, keys and values of attention are kept.
-      x: what flows into stage `first`.
-      first, last: index of the first stage, and that after the last one.
-      scale: factor on the adapters' effect.
-      train, rng: whether this is a training step, and its key for dropout.
+      x, first, last: what flows into stage `first`; the index after the last stage.
+      scale, train, rng: factor on the adapters' effect; whether this is a training step; its key for dropout.
       updating: paths of the running statistics that are updated; the other norms use theirs as they are.
-      axis: name of the device axis whose parts make up one batch under `pmap`, or None.
-      dropout: the rate of every dropout in the model, None for the model's own.
+      axis, dropout: device axis of a batch under `pmap`, or None; rate of every dropout, None for the model's own.
 
     Returns:
       What flows out, and the updated statistics and cache.
