@@ -58,8 +58,8 @@ def rank_scores(
     that is drawn twice takes two of the k places.
 
     Args:
-      predicted_M, measured_M: (M,) finite, higher is better: in any unit; accuracies or gains, of which `rel_at` needs a
-        best one above 0.
+      predicted_M, measured_M: (M,) finite, higher is better: in any unit; accuracies or gains, of which `rel_at`
+        needs a best one above 0.
       rng: decides the resamples, the same ones for all measures.
       level, resamples: coverage, 0 to 1; number of bootstrap samples.
       tops: the k of `rel_at` and `recall_at`; those above M are left out.
