@@ -20,6 +20,7 @@ from tlx.records import Records
 from tlx.study import run
 from tlx.study.cells import SourceData
 from tlx.study.context import Context
+from tlx.study.merge import merge_cell
 from tlx.study.pretrain import source_model
 from tlx.study.spec import Folders
 
@@ -91,6 +92,14 @@ def test_the_study_goes_on_from_there(folder: Path, tmp_path: Path) -> None:
         origin = next(record["lineage"] for record in records if record["lineage"])
         assert origin["objective"] == f"{name}_lm"
         assert origin["source_test_loss"] < 3.0 and 0 < origin["source_test_accuracy"] < 1
+
+
+@pytest.mark.thorough
+def test_what_a_cell_trained_from_there_is_merged_with_where_it_began(folder: Path, tmp_path: Path) -> None:
+    grid = laid_out(folder, *MASKED, "--config.artifacts=True")
+    run.run(grid.study, Folders(tmp_path / "work", folder), Silent(), lambda context: None)
+    cell = next(cell for cell in grid.cells if cell.source and cell.entry.name == "probe")
+    assert merge_cell(tmp_path / "work", cell.id, tmp_path / "merged").gap < 1e-4
 
 
 def test_what_a_source_learns_is_part_of_what_a_cell_is(folder: Path) -> None:

@@ -1,7 +1,7 @@
 """What a cell of a study trained, folded into a plain model of its own."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,15 @@ import jax.numpy as jnp
 from tlx import artifact, tree
 from tlx.adapt.merging import gap, merge
 from tlx.checkpoint import load_artifact, save_artifact
-from tlx.errors import CheckpointError, ConfigError, FileError
+from tlx.errors import CheckpointError, ConfigError, FileError, RuleError
 from tlx.models.inputs import TOKENS
 from tlx.models.registry import Model
 from tlx.records import Records
+from tlx.seeds import derive
 from tlx.study.context import fresh_variables
 from tlx.study.copied import above
 from tlx.study.plan import resets
-from tlx.study.weights import MERGED, open_weights
+from tlx.study.weights import MERGED, moved, open_weights
 from tlx.surgery import transplant
 
 # The inputs on which both models are compared.
@@ -99,7 +100,9 @@ def kept_of(work: Path, prefix: str) -> tuple[dict[str, Any], artifact.Artifact,
     record = find(records, prefix)
     folder = work / "artifacts" / record["id"]
     if not folder.is_dir():
-        raise FileError(folder, "nothing was kept of this cell; run the study again with --config.artifacts=True")
+        raise FileError(
+            folder, "nothing was kept of this cell; run the study with --config.artifacts=True in a new --workdir"
+        )
     model = artifact.model_from(folder, load_artifact(folder).meta["model"])
     name = (record["lineage"] or {}).get("source")
     source: dict[str, Any] = records.manifest()["config"]["sources"][name] if name else {}
@@ -150,7 +153,12 @@ def _base(work: Path, record: Mapping[str, Any], model: Model, source: Mapping[s
     if record["lineage"] is None:
         return fresh
     digest = record["lineage"]["checkpoint"]
-    found = _released(source["checkpoint"], model, digest) if source.get("checkpoint") else _trained(work, digest)
+    if source.get("checkpoint"):
+        found = _released(source["checkpoint"], model, digest)
+    elif record["lineage"].get("objective"):
+        found = _trained(work, digest, _starts_of_tokens(work, model, derive(source["seed"], "source")))
+    else:
+        found = _trained(work, digest)
     copied = record["config"]["entry"].get("copied", 0)
     return transplant(found, fresh, (*resets(fresh), *above(model, copied)))[0]
 
@@ -164,8 +172,14 @@ def _released(path: str, model: Model, digest: str) -> dict[str, Any]:
     return leaves
 
 
-def _trained(work: Path, digest: str) -> dict[str, Any]:
-    """The leaves with this digest that were pre-trained here."""
+def _starts_of_tokens(work: Path, model: Model, seed: int) -> list[dict[str, Any]]:
+    """Trees that a source of tokens may have gone on as: under the fresh head of any of the study's targets."""
+    counts = {len(record["data"]["train"].get("per_class", (0,))) for record in Records(work).load_all()}
+    return [fresh_variables(replace(model, num_classes=count), seed) for count in sorted(counts)]
+
+
+def _trained(work: Path, digest: str, others: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+    """The leaves with this digest that were pre-trained here, as they are or moved to another tree."""
     for path in sorted((work / "sources").glob("*/*"), reverse=True):
         try:
             state = load_artifact(path).tree["state"]
@@ -174,4 +188,11 @@ def _trained(work: Path, digest: str) -> dict[str, Any]:
         leaves = {**(state.get("ema") or state["trainable"]), **state.get("stats", {})}
         if tree.digest(leaves) == digest:
             return leaves
+        for fresh in others:
+            try:
+                other = moved(jax.tree.map(jnp.asarray, leaves), fresh)
+            except RuleError:
+                break  # an earlier study's, of another model
+            if tree.digest(other) == digest:
+                return other
     raise CheckpointError(work / "sources", "holds no intact checkpoint the cell began with; run the study again")
