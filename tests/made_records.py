@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from tlx.records import Records
+from tlx.report.places import Place, places
 
 Record = dict[str, Any]
 
@@ -162,3 +163,13 @@ def publish(study: Study, folder: Path) -> Path:
         kept.publish(content, study.timings[record["id"]])
     kept.write_manifest(study.manifest)
     return folder
+
+
+def places_of(**gains: Sequence[int]) -> list[Place]:
+    """A study in which scratch has 200 right and each entry that many more, one for each seed."""
+    seeds = max(len(values) for values in gains.values())
+    records = [make_record("scratch", "scratch", seed=seed, correct=200) for seed in range(seeds)]
+    for entry, values in gains.items():
+        records += [make_record(entry, seed=seed, correct=200 + value) for seed, value in enumerate(values)]
+    study = make_study(records)
+    return places(study.records, study.manifest)

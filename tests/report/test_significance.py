@@ -1,9 +1,9 @@
 import math
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
+from made_records import places_of
 from scipy import stats
 
 from tlx.report.places import places
@@ -12,17 +12,8 @@ from tlx.report.significance import p_value, significance_sentence, significance
 GAINS = {"lora": (80, 90, 85, 100, 70), "full": (4, -6, 2, 8, -2), "probe": (-30, -45, -40, -35, -60)}
 
 
-def a_study(make: SimpleNamespace, gains: dict[str, tuple[int, ...]]) -> Any:
-    seeds = max(len(values) for values in gains.values())
-    records = [make.record("scratch", "scratch", seed=seed, correct=200) for seed in range(seeds)]
-    for entry, values in gains.items():
-        records += [make.record(entry, seed=seed, correct=200 + value) for seed, value in enumerate(values)]
-    study = make.study(records)
-    return places(study.records, study.manifest)
-
-
-def test_p_values_by_scipy(make: SimpleNamespace) -> None:
-    found = {one.place.row.entry: one for one in significances(a_study(make, GAINS))}
+def test_p_values_by_scipy() -> None:
+    found = {one.place.row.entry: one for one in significances(places_of(**GAINS))}
     p = [stats.ttest_1samp(np.array(values) / 400, 0).pvalue for values in GAINS.values()]
     np.testing.assert_allclose([found[entry].p for entry in GAINS], p)
     np.testing.assert_allclose([found[entry].p_adjusted for entry in GAINS], stats.false_discovery_control(p))
@@ -32,11 +23,11 @@ def test_p_values_by_scipy(make: SimpleNamespace) -> None:
     assert found["lora"].p_signs == found["probe"].p_signs == 0.0625
 
 
-def test_adjusting_counts_every_gain(make: SimpleNamespace) -> None:
+def test_adjusting_counts_every_gain() -> None:
     weak = {"lora": (8, 2, 6, 1, 5)}
-    alone = significances(a_study(make, weak))
+    alone = significances(places_of(**weak))
     assert alone[0].better and alone[0].p == alone[0].p_adjusted
-    many = significances(a_study(make, weak | {f"other{n}": (n, -n - 1, 2, -2, 1) for n in range(4)}))
+    many = significances(places_of(**weak | {f"other{n}": (n, -n - 1, 2, -2, 1) for n in range(4)}))
     lora = next(one for one in many if one.place.row.entry == "lora")
     assert lora.p == alone[0].p and lora.p_adjusted == pytest.approx(5 * lora.p) and not lora.better
 
@@ -49,8 +40,8 @@ def test_controls_are_no_tests(make: SimpleNamespace) -> None:
     assert [one.place.row.entry for one in both] == ["random-frozen", "lora"]
 
 
-def test_too_few_seeds_are_no_test(make: SimpleNamespace) -> None:
-    found = significances(a_study(make, {"lora": (80, 90), "full": (80, 90, 85)}))
+def test_too_few_seeds_are_no_test() -> None:
+    found = significances(places_of(**{"lora": (80, 90), "full": (80, 90, 85)}))
     few = next(one for one in found if one.place.row.entry == "lora")
     assert math.isnan(few.p) and math.isnan(few.p_adjusted) and few.p_signs == 0.5
     assert not few.better and not few.worse
@@ -62,13 +53,13 @@ def test_too_few_seeds_are_no_test(make: SimpleNamespace) -> None:
     assert significance_sentence([]) == "No gain has the three seeds it takes to be tested."
 
 
-def test_equal_gains_of_few_seeds_prove_little(make: SimpleNamespace) -> None:
-    (one,) = significances(a_study(make, {"lora": (1, 1, 1, 1, 1)}))
+def test_equal_gains_of_few_seeds_prove_little() -> None:
+    (one,) = significances(places_of(**{"lora": (1, 1, 1, 1, 1)}))
     assert one.gain.above_zero and one.p == 0.0625 and not one.better
 
 
-def test_table(make: SimpleNamespace) -> None:
-    found = significances(a_study(make, GAINS))
+def test_table() -> None:
+    found = significances(places_of(**GAINS))
     table = significance_table(found)
     assert table.head == ("Method", "Gain, points", "p", "p after BH", "p of signs")
     ((where, lines),) = table.groups

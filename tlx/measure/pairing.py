@@ -108,6 +108,26 @@ def pair(records: Iterable[Record]) -> list[Pair]:
     return [baselines.pair(record) for record in given if record["cell"]["arm"] != "scratch"]
 
 
+def by_place(records: Iterable[Record]) -> dict[tuple[Any, str, str, int], list[Pair]]:
+    """The pairs that have a gain, those of a cell's seeds together.
+
+    Args:
+      records: of one study, any order.
+
+    Returns:
+      By source, None for random weights, target, entry and budget, in the order in which these first come.
+
+    Raises:
+      PairingError: if two records are of the same cell.
+    """
+    places: dict[tuple[Any, str, str, int], list[Pair]] = {}
+    for made in pair(records):
+        cell = made.record["cell"]
+        if made.gain is not None:
+            places.setdefault((cell["source"], cell["target"], cell["entry"], cell["budget"]), []).append(made)
+    return places
+
+
 def refusals(pairs: Iterable[Pair]) -> list[str]:
     """Why some pairs must not be compared, a line each; their gains are None."""
     return [one.refusal for one in pairs if one.refusal]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tlx.measure.bound import Bound
-from tlx.measure.pairing import Pair, Record, pair
+from tlx.measure.pairing import Record, by_place
 from tlx.measure.speed import break_even_tasks
 from tlx.report import wording
 from tlx.report.compute import pretraining_flops, training_flops
@@ -55,13 +55,10 @@ def break_evens(records: Sequence[Record]) -> list[BreakEven]:
       PairingError: if two records are of the same cell.
     """
     before = pretraining_flops(records)
-    places: dict[tuple[str, str, str, int], list[Pair]] = {}
-    for made in pair(records):
-        cell = made.record["cell"]
-        if made.gain is not None and cell["source"] in before:
-            places.setdefault((cell["source"], cell["target"], cell["entry"], cell["budget"]), []).append(made)
     found = []
-    for place, pairs in places.items():
+    for place, pairs in by_place(records).items():
+        if place[0] not in before:
+            continue
         mine = [training_flops(made.record) for made in pairs]
         theirs = [training_flops(made.scratch) for made in pairs if made.scratch is not None]
         costs = [value for value in mine + theirs if value is not None]

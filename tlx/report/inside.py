@@ -1,6 +1,6 @@
 """What changed inside the network, from `tlx inspect`: numbers for figures, and plain tables."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,11 +77,9 @@ def stage_rows(cells: Iterable[Found]) -> list[StageRow]:
       Rows in the order of target, source, entry and budget, stages from the input up.
     """
     rows = []
-    for key, members in _grouped(cells).items():
-        for depth, stage in enumerate(stage["stage"] for stage in members[0]["stages"]):
-            here = [member["stages"][depth] for member in members]
-            names = ("cka", "drift", "relative_distortion", "source_relative_distortion")
-            rows.append(StageRow(*key, stage, depth, *(_over(each[name] for each in here) for name in names)))
+    for key, stage, depth, here in _stage_by_stage(cells):
+        names = ("cka", "drift", "relative_distortion", "source_relative_distortion")
+        rows.append(StageRow(*key, stage, depth, *(_over(each[name] for each in here) for name in names)))
     return rows
 
 
@@ -127,12 +125,10 @@ def probe_rows(probes: Iterable[Found]) -> list[ProbeRow]:
       probes: from `tlx.study.inside.Inside.probes`.
     """
     rows = []
-    for key, members in _grouped(probes).items():
-        for depth, stage in enumerate(stage["stage"] for stage in members[0]["stages"]):
-            here = [member["stages"][depth] for member in members]
-            before, after = (_over(each[when]["accuracy"] for each in here) for when in ("before", "after"))
-            selectivity = _over(each["after"]["selectivity"] for each in here)
-            rows.append(ProbeRow(*key, stage, depth, before, after, selectivity))
+    for key, stage, depth, here in _stage_by_stage(probes):
+        before, after = (_over(each[when]["accuracy"] for each in here) for when in ("before", "after"))
+        selectivity = _over(each["after"]["selectivity"] for each in here)
+        rows.append(ProbeRow(*key, stage, depth, before, after, selectivity))
     return rows
 
 
@@ -249,6 +245,13 @@ def _grouped(cells: Iterable[Found]) -> dict[tuple[str, str, str, int], list[Fou
         cell = found["cell"]
         groups.setdefault((cell["source"], cell["target"], cell["entry"], cell["budget"]), []).append(found)
     return groups
+
+
+def _stage_by_stage(cells: Iterable[Found]) -> Iterator[tuple[tuple[str, str, str, int], str, int, list[Any]]]:
+    """Of each group and stage: the place, the stage's name and depth, and what each cell says of it."""
+    for key, members in _grouped(cells).items():
+        for depth, stage in enumerate(stage["stage"] for stage in members[0]["stages"]):
+            yield key, stage, depth, [member["stages"][depth] for member in members]
 
 
 def _place(cell: Mapping[str, Any]) -> tuple[str, str, str, int]:

@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlx.measure.gain import absolute_gain, error_reduction, logit_gain, relative_gain
-from tlx.measure.pairing import Pair, Record, pair
+from tlx.measure.pairing import Pair, Record, by_place
 from tlx.measure.stats import Interval, interval
 from tlx.report import wording
+from tlx.report.grouped import grouped
 from tlx.report.table import Table
 
 NOTE = (
@@ -58,23 +59,13 @@ def scaled_gains(records: Iterable[Record]) -> list[Scaled]:
     Raises:
       PairingError: if two records are of the same cell.
     """
-    places: dict[_Place, list[Pair]] = {}
-    for made in pair(records):
-        cell = made.record["cell"]
-        if made.gain is not None:
-            places.setdefault((cell["source"], cell["target"], cell["entry"], cell["budget"]), []).append(made)
-    return [_scaled(place, pairs) for place, pairs in places.items()]
+    return [_scaled(place, pairs) for place, pairs in by_place(records).items()]
 
 
 def scales_table(found: Sequence[Scaled]) -> Table | None:
     """One line for each gain, in groups by source, target and budget; `NOTE` explains it. None without any."""
-    groups = []
-    for place in dict.fromkeys((one.source, one.target, one.budget) for one in found):
-        here = [one for one in found if (one.source, one.target, one.budget) == place]
-        title = f"{' → '.join(name for name in place[:2] if name is not None)}, {wording.labels(place[2])}"
-        groups.append((title, tuple(_line(one) for one in here)))
     head = ("Method", "Gain, points", "Relative, %", "Errors removed, %", "Log-odds")
-    return Table(head, tuple(groups)) if groups else None
+    return Table(head, grouped(found, _line)) if found else None
 
 
 def _scaled(place: _Place, pairs: Sequence[Pair]) -> Scaled:

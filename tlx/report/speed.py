@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tlx.errors import PairingError
 from tlx.measure.bound import Bound, BoundInterval, Bounds, Weights, seed_interval
 from tlx.measure.curves import Curve, area_gain, asymptotic_gain, jumpstart
-from tlx.measure.pairing import Pair, Record, pair
+from tlx.measure.pairing import Pair, Record, by_place
 from tlx.measure.speed import (
     SHARE,
     break_even_tasks,
@@ -23,6 +23,7 @@ from tlx.measure.speed import (
 from tlx.measure.stats import Interval, interval
 from tlx.report import wording
 from tlx.report.compute import pretraining_flops
+from tlx.report.grouped import grouped
 from tlx.report.table import Table
 
 _Place = tuple[str | None, str, str, int]
@@ -95,23 +96,18 @@ def speeds(records: Iterable[Record]) -> list[Speed]:
     """
     given = list(records)
     before = pretraining_flops(given)
-    places: dict[_Place, list[Pair]] = {}
-    for made in pair(given):
-        cell = made.record["cell"]
-        if made.gain is not None and made.scratch is not None and curve_of(made.record) and curve_of(made.scratch):
-            places.setdefault((cell["source"], cell["target"], cell["entry"], cell["budget"]), []).append(made)
-    return [_speed(place, pairs, before.get(place[0] or "")) for place, pairs in places.items()]
+    found = []
+    for place, pairs in by_place(given).items():
+        told = [made for made in pairs if made.scratch and curve_of(made.record) and curve_of(made.scratch)]
+        if told:
+            found.append(_speed(place, told, before.get(place[0] or "")))
+    return found
 
 
 def speed_table(found: Sequence[Speed]) -> Table | None:
     """One line for each way, in groups by source, target and budget; `NOTE` explains it. None without any."""
-    groups = []
-    for place in dict.fromkeys((one.source, one.target, one.budget) for one in found):
-        here = [one for one in found if (one.source, one.target, one.budget) == place]
-        title = f"{' → '.join(name for name in place[:2] if name is not None)}, {wording.labels(place[2])}"
-        groups.append((title, tuple(_line(one) for one in here)))
     head = ("Method", "Steps", "Of scratch", "Speed-up", "Jumpstart", "Area", "Asymptote", "Break-even, tasks")
-    return Table(head, tuple(groups)) if groups else None
+    return Table(head, grouped(found, _line)) if found else None
 
 
 def _speed(place: _Place, pairs: Sequence[Pair], pretraining: float | None) -> Speed:
